@@ -1,0 +1,52 @@
+# Every target sets up what it needs; a second call finds it done. `make PYTHON=python3.12 lab` picks another Python (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+LATEST := .venv-latest
+BIN := $(VENV)/bin
+# What a set-up depends on: when one of these changes, it is brought up to date.
+RECIPE := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help lab run test test-latest lint clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+lab: $(VENV)/.ready ## set up and open the course in JupyterLab
+	$(BIN)/jupyter lab notebooks/00_setup.ipynb
+
+run: $(VENV)/.ready ## set up and run the whole course without a browser; results in runs/
+	$(BIN)/python -m tutorial_lib.course
+
+test: $(VENV)/.ready-dev ## set up and run all tests, the notebooks included
+	$(BIN)/python -m pytest
+	TUTORIAL_RUNS=$${TUTORIAL_RUNS:-runs/test} $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
+
+test-latest: $(LATEST)/.ready-dev ## the same tests with the newest releases that pyproject.toml admits
+	$(LATEST)/bin/python -m pytest
+	TUTORIAL_RUNS=$${TUTORIAL_RUNS:-runs/test-latest} $(LATEST)/bin/python -m pytest --nbmake --nbmake-timeout=300 notebooks
+
+lint: $(VENV)/.ready-dev ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean: ## remove everything that was made: environments and runs
+	rm -rf $(VENV) $(LATEST) runs
+
+$(VENV)/.ready: $(RECIPE)
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Full Fine-Tuning Lab"
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# No constraints here on purpose. `--upgrade` takes the newest release of each dependency.
+$(LATEST)/.ready-dev: $(RECIPE)
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(LATEST)/bin/python -m ipykernel install --sys-prefix --name python3 --display-name "Full Fine-Tuning Lab (latest)"
+	touch $@

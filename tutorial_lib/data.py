@@ -1,0 +1,276 @@
+"""Load instruction data from anywhere, in one schema, and look at every row before it is trained on."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datasets import Dataset, DatasetDict, Value, load_dataset, load_from_disk
+from transformers import PreTrainedTokenizerBase
+
+from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError
+from tutorial_lib.formatting import MAX_LENGTH, encode_example
+from tutorial_lib.hub import looks_like_folder, not_found, require_reachable
+from tutorial_lib.profiles import runs_dir
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("instruction", "input", "output")
+TINYWORLD = "tinyworld"  # names the data set that the kit makes; "tinyworld:7" is the one of seed 7
+TINYWORLD_SEED = 42
+MAX_CHARACTERS = 100_000  # a longer text is a parsing accident, not an instruction
+HELD_OUT_NAMES = ("held_out", "test", "validation")
+FILE_READERS: Mapping[str, tuple[str, Mapping]] = {
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+    # An empty cell is an empty text, and Namibia's code "NA" is no missing value.
+    ".csv": ("csv", {"keep_default_na": False}),
+    ".parquet": ("parquet", {}),
+}
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """What is wrong with one row: its number (counted from 0), the column, and what was found."""
+
+    row: int
+    column: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}, column {self.column!r}: {self.found}"
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """A tokenized data set and what was left out of it.
+
+    Attributes:
+        dataset: the columns ``input_ids``, ``attention_mask``, ``labels``.
+        dead: numbers of the rows that were left out, since their prompt leaves no token to learn from.
+        cut: how many rows lost the end of their answer.
+    """
+
+    dataset: Dataset
+    dead: tuple[int, ...]
+    cut: int
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.dead[:10])) + (", …" if len(self.dead) > 10 else "")
+        left_out = f"{len(self.dead)} left out, no room for an answer" + (f" (rows {shown})" if self.dead else "")
+        return f"{len(self.dataset):,} rows encoded, {self.cut} of them with a cut answer; {left_out}"
+
+
+def load_instructions(
+    source: str | os.PathLike,
+    *,
+    columns: Mapping[str, str | None] | None = None,
+    on_invalid: Literal["raise", "drop"] = "raise",
+) -> Dataset | DatasetDict:
+    """Load instruction data and check every row of it.
+
+    Args:
+        source: a folder written by ``save_to_disk`` (or by ``python -m tutorial_lib.tinyworld build``), a ``.json``, ``.jsonl``,
+            ``.csv`` or ``.parquet`` file, a hub id, or ``"tinyworld"``.
+        columns: where the data set's names differ, e.g. ``{"instruction": "question", "output": "answer", "input": None}``; ``None`` says
+            that there is no such column (allowed for ``input``, which is then empty).
+        on_invalid: ``"raise"``, or ``"drop"`` to leave bad rows out and log their numbers as a warning.
+
+    Returns:
+        A Dataset if the source has one split, else a DatasetDict. The columns ``instruction``, ``input`` and ``output`` come first, all of
+        them text; further columns are kept.
+
+    Raises:
+        DataError: the source does not exist or is no data set, a column is missing, or (with ``"raise"``) rows are not usable; the message
+            names the rows.
+        HubUnreachableError: a hub id that is not cached while the hub can't be reached.
+    """
+    data = _read(str(source))
+    splits = data if isinstance(data, DatasetDict) else DatasetDict({"train": data})
+    checked = {}
+    for split, rows in splits.items():
+        where = f"{source}" if len(splits) == 1 else f"{source} ({split})"
+        checked[split] = _check(_rename(rows, columns or {}, where), on_invalid, where)
+    return DatasetDict(checked) if len(checked) > 1 else next(iter(checked.values()))
+
+
+def load_splits(source: str | os.PathLike, *, columns: Mapping[str, str | None] | None = None, seed: int = 42) -> DatasetDict:
+    """Load instruction data as ``train`` and ``held_out``.
+
+    A split called held_out, test or validation is the held-out one; where there is none, 5 % of the rows (at most 500) are held out at
+    random, the same ones for the same `seed`.
+    """
+    data = load_instructions(source, columns=columns)
+    if isinstance(data, DatasetDict) and "train" not in data:
+        raise DataError(f"{source}: no split is called 'train', found {', '.join(data)}; rename one")
+    train = data["train"] if isinstance(data, DatasetDict) else data
+    if isinstance(data, DatasetDict):
+        for name in HELD_OUT_NAMES:
+            if name in data:
+                return DatasetDict({"train": train, "held_out": data[name]})
+    if len(train) < 2:
+        raise DataError(f"{source}: {len(train)} row(s) can't be divided into train and held-out rows; give at least 2")
+    parts = train.train_test_split(test_size=max(1, min(500, len(train) // 20)), seed=seed)
+    return DatasetDict({"train": parts["train"], "held_out": parts["test"]})
+
+
+def find_problems(dataset: Dataset) -> list[RowProblem]:
+    """Return what is wrong with the rows of `dataset`, in row order: null, no text, an empty instruction or output, over-long text."""
+    problems = []
+    for column in COLUMNS:
+        # Plain Python values, a column at a time: millions of rows pass in seconds and nothing is copied twice.
+        for row, value in enumerate(dataset[column]):
+            if found := _problem(column, value):
+                problems.append(RowProblem(row, column, found))
+    return sorted(problems, key=lambda problem: (problem.row, COLUMNS.index(problem.column)))
+
+
+def encode_dataset(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH, *, keep_end: bool = False
+) -> EncodedRows:
+    """Tokenize every row with ``formatting.encode_example``; rows with nothing to learn from are left out and reported.
+
+    Raises:
+        RowError: a row is not usable at all; names the row.
+    """
+
+    def encode(row: Mapping[str, str], number: int) -> dict:
+        try:
+            encoded = encode_example(row, tokenizer, max_length, keep_end=keep_end)
+        except NoSupervisedTokenError:
+            return {"input_ids": [], "attention_mask": [], "labels": [], "dead": True, "cut": False}
+        except RowError as error:
+            raise RowError(f"row {number}: {error}") from None
+        # Uncut, the labels end with the end token right after the whole answer; one pass more tells the two apart.
+        whole = len(encoded["input_ids"]) < max_length or _fits(row, tokenizer, max_length)
+        return {**encoded, "dead": False, "cut": not whole}
+
+    rows = dataset.map(encode, with_indices=True, remove_columns=dataset.column_names, desc="tokenizing")
+    dead = tuple(row for row, is_dead in enumerate(rows["dead"]) if is_dead)
+    cut = sum(rows["cut"])
+    alive = rows.filter(lambda is_dead: not is_dead, input_columns="dead", desc="leaving dead rows out") if dead else rows
+    return EncodedRows(alive.remove_columns(["dead", "cut"]), dead, cut)
+
+
+def _fits(row: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> bool:
+    return len(encode_example(row, tokenizer, max_length + 1)["input_ids"]) <= max_length
+
+
+def _problem(column: str, value: object) -> str | None:
+    if value is None:
+        return "null; write an empty text or drop the row" if column == "input" else "null; fill it or drop the row"
+    if not isinstance(value, str):
+        return f"{type(value).__name__} {value!r:.40} instead of text"
+    if column != "input" and not value.strip():
+        return "empty; fill it or drop the row"
+    if len(value) > MAX_CHARACTERS:
+        return f"{len(value):,} characters, more than {MAX_CHARACTERS:,}; is this one row?"
+    return None
+
+
+def _check(rows: Dataset, on_invalid: str, where: str) -> Dataset:
+    problems = find_problems(rows)
+    if problems:
+        bad = sorted({problem.row for problem in problems})
+        listed = "; ".join(map(str, problems[:10])) + ("; …" if len(problems) > 10 else "")
+        summary = f"{where}: {len(bad)} of {len(rows)} rows can't be used (rows counted from 0): {listed}"
+        if on_invalid == "raise":
+            raise DataError(f'{summary}. Mend them, or leave them out with on_invalid="drop"')
+        logger.warning("%s. Left out: rows %s", summary, bad)
+        rows = rows.select(sorted(set(range(len(rows))) - set(bad)))
+    if not len(rows):
+        raise DataError(f"{where}: no rows")
+    for column in COLUMNS:  # an all-empty column may have been read as null or number type
+        rows = rows if rows.features[column] == Value("string") else rows.cast_column(column, Value("string"))
+    return rows
+
+
+def _rename(rows: Dataset, columns: Mapping[str, str | None], where: str) -> Dataset:
+    if unknown := set(columns) - set(COLUMNS):
+        raise DataError(f"{where}: columns maps {sorted(unknown)}, but the names to map are {list(COLUMNS)}")
+    for ours in COLUMNS:
+        theirs = columns.get(ours, ours)
+        if theirs is None and ours == "input":
+            rows = rows.add_column("input", [""] * len(rows))
+        elif theirs not in rows.column_names:
+            raise DataError(
+                f"{where}: no column {theirs!r}, found {', '.join(rows.column_names) or 'none'}; map the names with "
+                f'columns={{"{ours}": "its name here"}}' + (' or {"input": None} if there is none' if ours == "input" else "")
+            )
+        elif theirs != ours:
+            rows = rows.remove_columns(ours) if ours in rows.column_names else rows
+            rows = rows.rename_column(theirs, ours)
+    return rows.select_columns([*COLUMNS, *(name for name in rows.column_names if name not in COLUMNS)])
+
+
+def _read(source: str) -> Dataset | DatasetDict:
+    if source == TINYWORLD or source.startswith(f"{TINYWORLD}:"):
+        return load_from_disk(str(tinyworld_folder(source)))
+    if not looks_like_folder(source):
+        require_reachable(source, "dataset")
+        return _guarded(lambda: load_dataset(source), source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if (path / "instructions").is_dir():  # a folder written by `tinyworld build`
+            path = path / "instructions"
+        if not ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
+            raise DataError(f"{source!r} is no data set: give a folder written by save_to_disk, or a {_endings()} file")
+        return _guarded(lambda: load_from_disk(str(path)), source)
+    if not path.is_file():
+        raise DataError(f"no data set {source!r}: there is no such file or folder; check the path")
+    if path.suffix not in FILE_READERS:
+        raise DataError(f"{source!r} can't be read: give a {_endings()} file, or a folder written by save_to_disk")
+    if not path.stat().st_size:
+        raise DataError(f"{source!r} is an empty file")
+    reader, options = FILE_READERS[path.suffix]
+    return _guarded(lambda: load_dataset(reader, data_files=str(path), split="train", **options), source)
+
+
+def _guarded(read: Callable[[], Dataset | DatasetDict], source: str) -> Dataset | DatasetDict:
+    try:
+        return read()
+    except FileNotFoundError:
+        raise not_found(source, "dataset") from None
+    except Exception as error:
+        cause = error.__cause__ or error
+        first_line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        raise DataError(f"{source!r} can't be read as a data set: {first_line}") from error
+
+
+def _endings() -> str:
+    return ", ".join(FILE_READERS)
+
+
+def tinyworld_folder(source: str = TINYWORLD) -> Path:
+    """Return the ``save_to_disk`` folder of TinyWorld's instruction data, made (in about a second) if it is not there yet."""
+    _, _, seed_text = source.partition(":")
+    if seed_text and not seed_text.isdecimal():
+        raise DataError(f"{source!r}: the seed after the colon must be a whole number")
+    seed = int(seed_text or TINYWORLD_SEED)
+    folder = runs_dir() / "data" / f"tinyworld-{seed}"
+    if not folder.exists():
+        from tutorial_lib.tinyworld.build import build_instruction_dataset  # only who makes the data needs its maker
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            build_instruction_dataset(seed).save_to_disk(str(work))
+            work.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was first: its bytes are the same
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def first_rows(dataset: Dataset, task: str | None, limit: int) -> Sequence[dict]:
+    """Return up to `limit` rows, only those of one `task` where the data set tells tasks apart."""
+    if task is not None and "task" in dataset.column_names:
+        wanted = [row for row, name in enumerate(dataset["task"]) if name == task]
+        dataset = dataset.select(wanted[:limit]) if wanted else dataset
+    return dataset.select(range(min(limit, len(dataset)))).to_list()

@@ -1,0 +1,33 @@
+"""What can go wrong for a user of the kit, each error with a message that says what, where, and what to do."""
+
+
+class LabError(Exception):
+    """A mistake of input or surroundings, told in one line; a command prints the line and exits with status 1."""
+
+
+class ProfileError(LabError):
+    """A profile or a setting that does not exist."""
+
+
+class DataError(LabError):
+    """An instruction data set that can't be found, read or used."""
+
+
+class RowError(DataError, ValueError):
+    """A row that can't be used; the message names the row (where known) and the column."""
+
+
+class NoSupervisedTokenError(RowError):
+    """A row whose prompt fills the whole length, so that nothing is left to learn from."""
+
+
+class ModelError(LabError):
+    """A model or tokenizer that can't be found, read or used."""
+
+
+class HubUnreachableError(LabError):
+    """A model or data set is not on this machine and the hub can't be reached."""
+
+
+class OutputError(LabError):
+    """An output folder that can't be written, or must not be overwritten."""

@@ -1,0 +1,86 @@
+"""The heart of the article: a row becomes a prompt and a response, and only the response carries loss."""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from transformers import PreTrainedTokenizerBase
+
+from tutorial_lib.errors import NoSupervisedTokenError, RowError
+
+IGNORE_INDEX = -100  # the ignore_index of torch.nn.functional.cross_entropy
+MAX_LENGTH = 256  # tokens, the article's
+RESPONSE_PREFIX = "\n\nAssistant: "
+
+
+class EncodedExample(TypedDict):
+    """Three equally long lists of ints, ready for a collator."""
+
+    input_ids: list[int]
+    attention_mask: list[int]
+    labels: list[int]
+
+
+def format_prompt(instruction: str, input: str = "") -> str:
+    """Return the article's prompt: ``Human: {instruction}\\n{input}``, stripped, then a blank line and ``Assistant: ``.
+
+    >>> format_prompt("Reduce this fraction.", "6/8")
+    'Human: Reduce this fraction.\\n6/8\\n\\nAssistant: '
+    """
+    return f"Human: {instruction}\n{input}".strip() + RESPONSE_PREFIX
+
+
+def encode_prompt(instruction: str, input: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids of the prompt alone, exactly as training sees them, so that generation can start from the same ids."""
+    return tokenizer(format_prompt(instruction, input), add_special_tokens=False)["input_ids"]
+
+
+def encode_example(
+    example: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH, *, keep_end: bool = False
+) -> EncodedExample:
+    """Turn one instruction row into model inputs whose prompt carries no loss.
+
+    Prompt and response (the output and the end-of-sequence token) are tokenized apart, joined, and cut at `max_length`, as in the
+    article. No other special token is added.
+
+    Args:
+        example: the columns ``instruction``, ``output`` and, optionally, ``input``; further columns are ignored.
+        tokenizer: must have an ``eos_token``.
+        max_length: the longest result, in tokens.
+        keep_end: when the answer is cut, put the end-of-sequence token in the last place instead of cutting it off, so that the
+            model still learns to stop (the article's recipe cuts it off).
+
+    Returns:
+        Three equally long lists (at most `max_length` ints): ``input_ids``, ``attention_mask`` (all 1) and ``labels``, where every
+        prompt position is -100, the ``ignore_index`` of ``torch.nn.functional.cross_entropy``, and every response position its id.
+
+    Raises:
+        RowError: the row lacks a column, a value is no text, or the output is empty; names the column.
+        NoSupervisedTokenError: the prompt leaves no room for a single token of the answer.
+    """
+    instruction, input, output = (_text(example, column) for column in ("instruction", "input", "output"))
+    if not output:
+        raise RowError("column 'output' is empty: there is nothing to learn from this row; fill it or drop the row")
+    prompt_ids = encode_prompt(instruction, input, tokenizer)
+    response_ids = [*tokenizer(output, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    room = max_length - len(prompt_ids)
+    if room < (2 if keep_end else 1):
+        raise NoSupervisedTokenError(
+            f"the prompt takes {len(prompt_ids)} tokens and max_length is {max_length}: no token of the answer is left to learn; "
+            f"shorten the row or raise max_length"
+        )
+    if len(response_ids) > room:
+        response_ids = [*response_ids[: room - 1], tokenizer.eos_token_id] if keep_end else response_ids[:room]
+    input_ids = prompt_ids + response_ids
+    return EncodedExample(
+        input_ids=input_ids,
+        attention_mask=[1] * len(input_ids),
+        labels=[IGNORE_INDEX] * len(prompt_ids) + response_ids,
+    )
+
+
+def _text(example: Mapping[str, str], column: str) -> str:
+    value = example.get(column, "" if column == "input" else None)
+    if not isinstance(value, str):
+        found = "it is missing" if column not in example else f"found {type(value).__name__}"
+        raise RowError(f"column {column!r} must be text: {found}; fill it or drop the row")
+    return value

@@ -1,0 +1,89 @@
+"""Ask a model questions through transformers' own text-generation pipeline, many at a time."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextGenerationPipeline, pipeline
+
+from tutorial_lib.formatting import format_prompt
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said.
+
+    Attributes:
+        text: the answer without the prompt and without special tokens, not stripped.
+        stopped: whether the model ended it itself with the end-of-sequence token, within the limit.
+    """
+
+    text: str
+    stopped: bool
+
+
+def build_pipeline(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TextGenerationPipeline:
+    """Return ``pipeline("text-generation")`` on the model's own device, with a tokenizer of its own.
+
+    The pipeline sets ``padding_side`` in place; a copy keeps the caller's tokenizer as it was.
+    """
+    return pipeline("text-generation", model=model, tokenizer=copy.deepcopy(tokenizer), device=model.device)
+
+
+def answer(
+    questions: Sequence[str | Mapping[str, str]],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    progress: bool = True,
+    **generate_options: object,
+) -> list[Answer]:
+    """Answer each question with the prompt that training used.
+
+    Args:
+        questions: texts, or rows with ``instruction`` and, optionally, ``input``.
+        model: a causal language model; it is put in evaluation mode for the time of the call.
+        tokenizer: its tokenizer.
+        max_new_tokens: the longest answer, in tokens; the prompt does not count.
+        batch_size: questions a forward pass; sorted by length, so that little of a batch is padding.
+        progress: show a progress bar.
+        **generate_options: for ``model.generate``; greedy decoding unless ``do_sample=True`` is among them.
+
+    Returns:
+        One Answer a question, in the order of `questions`.
+    """
+    rows = [{"instruction": question} if isinstance(question, str) else question for question in questions]
+    prompts = [format_prompt(row["instruction"], row.get("input", "")) for row in rows]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    options = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id, **generate_options}
+    answers: dict[int, Answer] = {}
+    was_training = model.training
+    model.eval()
+    try:
+        pipe = build_pipeline(model, tokenizer)
+        for start in tqdm(range(0, len(order), batch_size), desc="answering", leave=False, disable=not progress):
+            chunk = order[start : start + batch_size]
+            with torch.inference_mode():
+                outputs = pipe(
+                    [prompts[i] for i in chunk],
+                    batch_size=batch_size,
+                    add_special_tokens=False,
+                    max_new_tokens=max_new_tokens,
+                    return_full_text=False,
+                    skip_special_tokens=False,  # the end token must stay visible to tell who stopped
+                    **options,
+                )
+            for i, output in zip(chunk, outputs, strict=True):
+                answers[i] = _read(output[0]["generated_text"], tokenizer)
+    finally:
+        model.train(was_training)
+    return [answers[i] for i in range(len(prompts))]
+
+
+def _read(generated: str, tokenizer: PreTrainedTokenizerBase) -> Answer:
+    text, end, _ = generated.partition(tokenizer.eos_token)
+    return Answer(text.replace(tokenizer.pad_token, ""), stopped=bool(end))

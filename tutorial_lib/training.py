@@ -1,0 +1,167 @@
+"""The article's training recipe, as a plain transformers Trainer, and the model that it leaves behind."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import (
+    DataCollatorForSeq2Seq,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from tutorial_lib.data import encode_dataset, load_splits
+from tutorial_lib.errors import OutputError
+from tutorial_lib.models import load_model, load_tokenizer
+from tutorial_lib.profiles import Profile
+
+METRICS_FILE = "metrics.json"  # written last: a folder that has it is a finished run
+SETTINGS_FILE = "settings.json"  # written first
+CHECKPOINTS_FOLDER = "checkpoints"
+COURSE_MODEL = "07_trainer"  # where notebook 07 leaves its model
+QUICK_MODEL = "quick_model"
+BYTES_A_PARAMETER = 4 * (1 + 2 * 3)  # the float32 model, and two checkpoints with Adam's two states (old and new, while it is swapped)
+
+
+def training_arguments(profile: Profile, output_dir: Path, **overrides: object) -> TrainingArguments:
+    """Return the article's arguments, with the profile's learning rate, seed and batch; `overrides` are TrainingArguments' own names."""
+    settings = {
+        "output_dir": str(output_dir),
+        "per_device_train_batch_size": profile.per_device_train_batch_size,
+        "gradient_accumulation_steps": profile.gradient_accumulation_steps,
+        "logging_steps": profile.logging_steps,
+        "num_train_epochs": profile.num_train_epochs,
+        "learning_rate": profile.learning_rate,
+        "seed": profile.seed,
+        # A page of host memory that can't be swapped helps copies to a GPU only.
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    return TrainingArguments(**{**settings, **overrides})
+
+
+def build_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train_dataset: Dataset,
+    arguments: TrainingArguments,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Trainer:
+    """Return a plain Trainer with the article's collator.
+
+    Args:
+        model: a causal language model with float32 weights.
+        tokenizer: pads the batches, on its own ``padding_side``.
+        train_dataset: the columns ``input_ids``, ``attention_mask`` and ``labels`` (lists of ints), as ``data.encode_dataset`` makes them.
+        arguments: e.g. from ``training_arguments``.
+        callbacks: further callbacks.
+    """
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=train_dataset,
+        data_collator=DataCollatorForSeq2Seq(tokenizer=tokenizer, padding=True),
+        processing_class=tokenizer,
+        callbacks=list(callbacks),
+    )
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest Trainer checkpoint in `folder`, or None where there is none."""
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+
+
+def prepare_output(out: Path, settings: dict, parameters: int, *, resume: bool = False) -> None:
+    """Make the output folder and note the run's settings in it; refuse to touch another run.
+
+    Args:
+        out: a new or empty folder; with `resume`, one with an unfinished run of the same settings.
+        settings: what makes this run what it is; anything that JSON can hold.
+        parameters: of the model, to tell how much room its checkpoints take.
+        resume: go on with the run that is there.
+
+    Raises:
+        OutputError: the folder holds something else, can't be made, or the disk has too little room.
+    """
+    noted = out / SETTINGS_FILE
+    if out.is_file():
+        raise OutputError(f"{out} is a file: give --out a folder")
+    if out.is_dir() and any(out.iterdir()):
+        if not resume:
+            raise OutputError(f"{out} is not empty: give --out a new folder, or --resume to go on with the unfinished run in it")
+        if (out / METRICS_FILE).exists():
+            raise OutputError(f"{out} holds a finished run: nothing to resume; give --out a new folder")
+        if not noted.is_file() or json.loads(noted.read_text(encoding="utf-8")) != settings:
+            raise OutputError(f"{out} holds no run with these settings: repeat the run's own options, or give --out a new folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} can't be made: {error.strerror}; give --out a folder that you may write to") from None
+    needed, free = parameters * BYTES_A_PARAMETER, shutil.disk_usage(out).free
+    if free < needed:
+        raise OutputError(
+            f"no space left for this run: {out} has {free / 1e6:,.0f} MB free, weights and checkpoints take {needed / 1e6:,.0f} MB; "
+            f"free some, or give --out a folder on another disk"
+        )
+    write_json(noted, settings)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON under a temporary name and rename it: the file is whole or not there."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save model and tokenizer into `folder`, beside what is there; written aside first, so that no half model is ever seen."""
+    partial = folder / ".model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    # The configuration goes last: without it the folder is no model.
+    for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
+        file.replace(folder / file.name)
+    partial.rmdir()
+
+
+def course_model(profile: Profile) -> Path:
+    """Return a fine-tuned model of this profile: the one that notebook 07 made, else a quick one made on the spot.
+
+    The quick one learns from fewer rows (``profile.quick_rows``) in larger, length-sorted batches: seconds instead of minutes with the
+    ``tiny`` profile, and a little worse.
+    """
+    made = profile.folder / COURSE_MODEL
+    if (made / "config.json").is_file():
+        return made
+    folder = profile.folder / QUICK_MODEL
+    if not (folder / "config.json").is_file():
+        _train_quick_model(profile, folder)
+    return folder
+
+
+def _train_quick_model(profile: Profile, folder: Path) -> None:
+    print(f"No model from notebook 07 yet: fine-tuning on {profile.quick_rows:,} rows for this notebook …")
+    set_seed(profile.seed)
+    tokenizer, model = load_tokenizer(profile.model), load_model(profile.model)
+    rows = load_splits(profile.dataset)["train"]
+    encoded = encode_dataset(rows.select(range(min(profile.quick_rows, len(rows)))), tokenizer, profile.max_length).dataset
+    arguments = training_arguments(
+        profile,
+        folder / CHECKPOINTS_FOLDER,
+        per_device_train_batch_size=profile.quick_batch_size,
+        gradient_accumulation_steps=profile.effective_batch_size // profile.quick_batch_size,
+        train_sampling_strategy="group_by_length",
+        save_strategy="no",
+        logging_strategy="no",
+    )
+    build_trainer(model, tokenizer, encoded, arguments).train()
+    save_model(model, tokenizer, folder)
