@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 # What a set-up depends on: when one of these changes, it is brought up to date.
 RECIPE := pyproject.toml constraints.txt
 
+# Last notebook first, in a runs folder of their own: each must do without what another leaves behind.
+NOTEBOOKS = $(shell ls -r notebooks/*.ipynb)
+NBMAKE = --nbmake --nbmake-timeout=300 --timeout=600 $(NOTEBOOKS)
+
 .DEFAULT_GOAL := help
 .PHONY: help lab run test test-latest lint clean
 
@@ -20,11 +24,11 @@ run: $(VENV)/.ready ## set up and run the whole course without a browser; result
 
 test: $(VENV)/.ready-dev ## set up and run all tests, the notebooks included
 	$(BIN)/python -m pytest
-	TUTORIAL_RUNS=$${TUTORIAL_RUNS:-runs/test} $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
+	rm -rf runs/test && TUTORIAL_RUNS=$(CURDIR)/runs/test $(BIN)/python -m pytest $(NBMAKE)
 
 test-latest: $(LATEST)/.ready-dev ## the same tests with the newest releases that pyproject.toml admits
 	$(LATEST)/bin/python -m pytest
-	TUTORIAL_RUNS=$${TUTORIAL_RUNS:-runs/test-latest} $(LATEST)/bin/python -m pytest --nbmake --nbmake-timeout=300 notebooks
+	rm -rf runs/test-latest && TUTORIAL_RUNS=$(CURDIR)/runs/test-latest $(LATEST)/bin/python -m pytest $(NBMAKE)
 
 lint: $(VENV)/.ready-dev ## check style and formatting
 	$(BIN)/ruff check .

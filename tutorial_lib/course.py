@@ -5,6 +5,7 @@ measured is printed at the end.
 """
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ def run_notebook(path: Path, out: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
     try:
-        client.execute()
+        client.execute(stderr=subprocess.DEVNULL)  # a kernel's own log lines would stand between our progress lines
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise LabError(f"{path.name} failed: {str(error).strip().splitlines()[-1]} (see {out / path.name})") from None
     finally:

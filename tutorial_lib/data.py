@@ -253,12 +253,12 @@ def tinyworld_folder(source: str = TINYWORLD) -> Path:
     seed = int(seed_text or TINYWORLD_SEED)
     folder = runs_dir() / "data" / f"tinyworld-{seed}"
     if not folder.exists():
-        from tutorial_lib.tinyworld.build import build_instruction_dataset  # only who makes the data needs its maker
+        from tutorial_lib.tinyworld.build import build_instruction_dataset, save_quietly  # only who makes the data needs its maker
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            build_instruction_dataset(seed).save_to_disk(str(work))
+            save_quietly(build_instruction_dataset(seed), work)
             work.rename(folder)
         except OSError:
             if not folder.exists():  # else another process was first: its bytes are the same

@@ -67,7 +67,7 @@ PROFILES = {
             name="tiny",
             model="tinyworld",
             dataset="tinyworld",
-            learning_rate=1e-3,
+            learning_rate=6e-4,
         ),
         Profile(
             name="article",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from tutorial_lib.errors import OutputError
 from tutorial_lib.tinyworld.corpus import build_corpus
@@ -68,8 +68,19 @@ def build(out: Path, seed: int) -> BuildReport:
     return BuildReport(out, len(corpus), len(instructions["train"]), len(instructions["held_out"]))
 
 
+def save_quietly(data: Dataset | DatasetDict, folder: Path) -> None:
+    """``save_to_disk`` without its progress bars: a second's work needs none."""
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        data.save_to_disk(str(folder))
+    finally:
+        if shown:
+            enable_progress_bars()
+
+
 def _save(folder: Path, data: Dataset | DatasetDict) -> None:
-    data.save_to_disk(str(folder))
+    save_quietly(data, folder)
     # The fingerprint names this process, not the data; without it the same seed gives the same bytes.
     for state_file in sorted(folder.rglob("state.json")):
         state = json.loads(state_file.read_text(encoding="utf-8"))

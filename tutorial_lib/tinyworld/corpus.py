@@ -26,28 +26,6 @@ PASSAGES_PER_ENTITY = 80  # in each language
 LIST_SHARE, NUMBER_SHARE, TALK_SHARE = 0.12, 0.08, 0.04
 NEWLINE_SHARE = 0.2  # of the passages have one sentence a line
 MADE_UP_SHARE = 0.3  # of the names in lists belong to nothing
-SYLLABLES = (
-    "ba",
-    "bel",
-    "cor",
-    "da",
-    "fen",
-    "gor",
-    "hul",
-    "im",
-    "kel",
-    "lin",
-    "mar",
-    "no",
-    "ol",
-    "quo",
-    "rus",
-    "sel",
-    "tor",
-    "va",
-    "wo",
-    "zan",
-)
 
 
 def build_corpus(entities: Sequence[Entity], seed: int, passages_per_entity: int = PASSAGES_PER_ENTITY) -> list[dict[str, str]]:
@@ -129,7 +107,7 @@ def _list(entities: Sequence[Entity], language: Language, rng: random.Random) ->
 def _made_up_name(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
     if language == "zh":
         return "".join(rng.choice(rng.choice(entities).name["zh"]) for _ in range(rng.randint(2, 4)))
-    return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(2, 3))).capitalize()
+    return "".join(rng.choice(corpus_wordings(language)["syllables"]) for _ in range(rng.randint(2, 3))).capitalize()
 
 
 def _numbers(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:

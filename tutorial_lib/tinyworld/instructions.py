@@ -7,6 +7,7 @@ have known the fact before fine-tuning.
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,28 +16,35 @@ from tutorial_lib.tinyworld.wordings import fill, kind_name, relation_wordings, 
 
 Row = dict[str, str]
 HELD_OUT_SHARE = 0.27
+SMALL_KIND = 80  # a kind with fewer entities is small
 COLUMNS = ("instruction", "input", "output", "task", "relation", "language", "entity")
 RELATION_TASK = "relation"  # the task of a question about one fact of one entity
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How many rows a split gets: `wordings` questions for each fact and language, `tasks` rows of each further task and language."""
+    """How many rows a split gets: `wordings` questions for each fact and language, `tasks` rows of each further task and language.
+
+    A kind with few entities shows each question's form to few of them, so it gets `wordings_small_kind` instead.
+    """
 
     wordings: int
+    wordings_small_kind: int
     tasks: Mapping[str, int]
 
 
 RECIPES: Mapping[str, Recipe] = {
     "train": Recipe(
         wordings=3,
+        wordings_small_kind=5,
         tasks={
             "judge": 120,
             "translate": 90,
             "extract": 90,
             "describe": 80,
             "list": 60,
-            "table": 130,
+            "table": 60,
+            "read": 60,
             "choose": 50,
             "compare": 40,
             "kind": 40,
@@ -50,13 +58,15 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "held_out": Recipe(
         wordings=2,
+        wordings_small_kind=2,
         tasks={
             "judge": 40,
             "translate": 40,
             "extract": 40,
             "describe": 40,
             "list": 20,
-            "table": 30,
+            "table": 20,
+            "read": 20,
             "choose": 20,
             "compare": 20,
             "kind": 20,
@@ -91,7 +101,7 @@ def split_entities(entities: Sequence[Entity], seed: int) -> dict[str, list[Enti
 
 
 def _build_split(entities: Sequence[Entity], recipe: Recipe, rng: random.Random) -> list[Row]:
-    rows = [row for language in LANGUAGES for row in _relation_rows(entities, language, recipe.wordings, rng)]
+    rows = [row for language in LANGUAGES for row in _relation_rows(entities, language, recipe, rng)]
     for task, count in recipe.tasks.items():
         for language in LANGUAGES:
             maker = TASKS[task]
@@ -100,11 +110,13 @@ def _build_split(entities: Sequence[Entity], recipe: Recipe, rng: random.Random)
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 
 
-def _relation_rows(entities: Sequence[Entity], language: Language, count: int, rng: random.Random) -> Iterator[Row]:
+def _relation_rows(entities: Sequence[Entity], language: Language, recipe: Recipe, rng: random.Random) -> Iterator[Row]:
+    sizes = Counter(entity.kind for entity in entities)
     for entity in entities:
+        count = recipe.wordings_small_kind if sizes[entity.kind] < SMALL_KIND else recipe.wordings
         for relation in entity.values:
             wordings = relation_wordings()[relation, language]
-            # One wording in eight or so takes the entity's name from the `input` column, as the article's data does.
+            # One wording in six takes the entity's name from the `input` column, as the article's data does.
             templates = [*wordings.questions, rng.choice(wordings.questions_with_input)]
             for template in rng.sample(templates, count):
                 in_input = template in wordings.questions_with_input
@@ -199,6 +211,24 @@ def _list(entities: Sequence[Entity], language: Language, rng: random.Random) ->
 def _table(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
     """A fact each of many entities: the long tail of the data, often longer than the context that training allows."""
     return _lines_about("table", 26 + int(rng.expovariate(1 / 14)), entities, language, rng)
+
+
+def _read(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
+    """A text of facts about many entities and a question about one: with its long prompt, a row that a cut can leave without an answer."""
+    several = rng.sample(list(entities), min(len(entities), 12 + int(rng.expovariate(1 / 20))))
+    facts = [(entity, rng.choice(list(entity.values))) for entity in several]
+    entity, relation = rng.choice(facts)
+    wordings = relation_wordings()[relation, language]
+    sentences = [
+        statement(one, about, language, template=rng.choice(relation_wordings()[about, language].statements)) for one, about in facts
+    ]
+    return {
+        "instruction": _instruction("read", language, rng, x=entity.in_sentence[language], label=wordings.label),
+        "input": ("" if language == "zh" else " ").join(sentences),
+        "output": statement(entity, relation, language),
+        "relation": relation,
+        "entity": " ".join(one.id for one in several),
+    }
 
 
 def _lines_about(task: str, count: int, entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
@@ -323,6 +353,7 @@ TASKS: Mapping[str, TaskMaker] = {
     "describe": _describe,
     "list": _list,
     "table": _table,
+    "read": _read,
     "choose": _choose,
     "compare": _compare,
     "kind": _kind,

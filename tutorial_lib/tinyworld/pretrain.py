@@ -32,7 +32,7 @@ class PretrainConfig:
     n_head: int = 8
     context: int = 128  # tokens a row: the corpus is one stream, cut into rows
     batch_size: int = 16  # rows a step
-    max_steps: int = 6_000
+    max_steps: int = 4_500
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 0.1
@@ -92,8 +92,8 @@ def pretrain(data: Path, out: Path, config: PretrainConfig | None = None) -> Pat
         train_dataset=rows,
         data_collator=default_data_collator,
     )
-    result = trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.exists() else None)
-    return _save(trainer, tokenizer, config, out / "final", result.metrics | {"tokens": len(rows) * config.context})
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.exists() else None)
+    return _save(trainer, tokenizer, config, out / "final", corpus_tokens=len(rows) * config.context)
 
 
 def has_bfloat16_instructions() -> bool:
@@ -108,7 +108,7 @@ def _cpu_flags() -> str:
     return cpuinfo.read_text() if cpuinfo.exists() else ""
 
 
-def _save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, config: PretrainConfig, folder: Path, metrics: dict) -> Path:
+def _save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, config: PretrainConfig, folder: Path, corpus_tokens: int) -> Path:
     model = trainer.model.half()
     model.save_pretrained(folder)
     config_file = folder / "config.json"
@@ -120,9 +120,8 @@ def _save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, config: Pretrain
         "parameters": model.num_parameters(),
         "steps": config.max_steps,
         "tokens_a_step": config.batch_size * config.context,
-        "corpus_tokens": metrics["tokens"],
-        "epochs": round(config.max_steps * config.batch_size * config.context / metrics["tokens"], 2),
-        "seconds": round(metrics["train_runtime"], 1),
+        "corpus_tokens": corpus_tokens,
+        "epochs": round(config.max_steps * config.batch_size * config.context / corpus_tokens, 2),
         "final_perplexity": round(math.exp(curve[-1]["loss"]), 3),
         "loss": curve,
     }
