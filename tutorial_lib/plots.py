@@ -174,7 +174,7 @@ def plot_loss(
     losses: Sequence[float],
     title: str,
     xlabel: str = "optimizer step",
-    ylabel: str = "loss (nats a supervised token)",
+    ylabel: str = "loss (nats per token)",
 ) -> Figure:
     """Show a loss over steps, or over positions."""
     figure, axes = plt.subplots(figsize=(8, 3))
@@ -215,7 +215,8 @@ def plot_next_tokens(candidates: Mapping[str, Mapping[str, float]], title: str) 
         tokens = list(probabilities)[::-1]
         bars = axes.barh(range(len(tokens)), [probabilities[token] for token in tokens], color=colour)
         axes.bar_label(bars, [f"{probabilities[token]:.1%}" for token in tokens], padding=3)
-        axes.set_yticks(range(len(tokens)), tokens)
+        # A token that is part of a character only has no picture of its own.
+        axes.set_yticks(range(len(tokens)), [token.replace("\ufffd", "‹byte›") for token in tokens])
         axes.set_xlim(0, 1.25)
         axes.set_xticks([0, 0.5, 1])
         axes.set_xlabel("probability")

@@ -43,8 +43,8 @@ RECIPES: Mapping[str, Recipe] = {
             "extract": 90,
             "describe": 80,
             "list": 60,
-            "table": 60,
-            "read": 60,
+            "table": 45,
+            "read": 75,
             "choose": 50,
             "compare": 40,
             "kind": 40,
@@ -215,7 +215,7 @@ def _table(entities: Sequence[Entity], language: Language, rng: random.Random) -
 
 def _read(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
     """A text of facts about many entities and a question about one: with its long prompt, a row that a cut can leave without an answer."""
-    several = rng.sample(list(entities), min(len(entities), 12 + int(rng.expovariate(1 / 20))))
+    several = rng.sample(list(entities), min(len(entities), 18 + int(rng.expovariate(1 / 20))))
     facts = [(entity, rng.choice(list(entity.values))) for entity in several]
     entity, relation = rng.choice(facts)
     wordings = relation_wordings()[relation, language]
