@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, Value, load_dataset, load_from_disk
 from transformers import PreTrainedTokenizerBase
 
 from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError
-from tutorial_lib.formatting import MAX_LENGTH, encode_example
+from tutorial_lib.formatting import MAX_LENGTH, encode_example, is_encodable
 from tutorial_lib.hub import looks_like_folder, not_found, require_reachable
 from tutorial_lib.profiles import runs_dir
 
@@ -167,6 +167,8 @@ def _problem(column: str, value: object) -> str | None:
         return f"{type(value).__name__} {value!r:.40} instead of text"
     if column != "input" and not value.strip():
         return "empty; fill it or drop the row"
+    if not is_encodable(value):
+        return "half a character (a lone surrogate); mend it or drop the row"
     if len(value) > MAX_CHARACTERS:
         return f"{len(value):,} characters, more than {MAX_CHARACTERS:,}; is this one row?"
     return None

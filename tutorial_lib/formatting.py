@@ -83,4 +83,15 @@ def _text(example: Mapping[str, str], column: str) -> str:
     if not isinstance(value, str):
         found = "it is missing" if column not in example else f"found {type(value).__name__}"
         raise RowError(f"column {column!r} must be text: {found}; fill it or drop the row")
+    if not is_encodable(value):
+        raise RowError(f"column {column!r} holds half a character (a lone surrogate), which is no text; mend it or drop the row")
     return value
+
+
+def is_encodable(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8; a lone surrogate, half of a character cut in two, can't."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -57,7 +57,7 @@ def answer(
         One Answer a question, in the order of `questions`.
     """
     rows = [{"instruction": question} if isinstance(question, str) else question for question in questions]
-    prompts = [format_prompt(row["instruction"], row.get("input", "")) for row in rows]
+    prompts = [format_prompt(row["instruction"], row.get("input") or "") for row in rows]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     options = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id, **generate_options}
     answers: dict[int, Answer] = {}
@@ -86,4 +86,6 @@ def answer(
 
 def _read(generated: str, tokenizer: PreTrainedTokenizerBase) -> Answer:
     text, end, _ = generated.partition(tokenizer.eos_token)
-    return Answer(text.replace(tokenizer.pad_token, ""), stopped=bool(end))
+    for token in tokenizer.all_special_tokens:
+        text = text.replace(token, "")
+    return Answer(text, stopped=bool(end))

@@ -98,7 +98,7 @@ def prepare_output(out: Path, settings: dict, parameters: int, *, resume: bool =
             raise OutputError(f"{out} is not empty: give --out a new folder, or --resume to go on with the unfinished run in it")
         if (out / METRICS_FILE).exists():
             raise OutputError(f"{out} holds a finished run: nothing to resume; give --out a new folder")
-        if not noted.is_file() or json.loads(noted.read_text(encoding="utf-8")) != settings:
+        if _noted_settings(noted) != json.loads(json.dumps(settings)):  # as JSON tells them: a tuple is a list there
             raise OutputError(f"{out} holds no run with these settings: repeat the run's own options, or give --out a new folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -111,6 +111,13 @@ def prepare_output(out: Path, settings: dict, parameters: int, *, resume: bool =
             f"free some, or give --out a folder on another disk"
         )
     write_json(noted, settings)
+
+
+def _noted_settings(noted: Path) -> object:
+    try:
+        return json.loads(noted.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def write_json(path: Path, content: object) -> None:
@@ -127,7 +134,8 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     partial.mkdir(parents=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    # The configuration goes last: without it the folder is no model.
+    # The configuration goes first and comes last: without it the folder is no model, so old and new files never pass for one.
+    (folder / "config.json").unlink(missing_ok=True)
     for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
         file.replace(folder / file.name)
     partial.rmdir()

@@ -42,9 +42,11 @@ def build(out: Path, seed: int) -> BuildReport:
     The folder appears whole or not at all: everything is written under a temporary name beside it, then renamed.
 
     Raises:
-        OutputError: `out` is there already and not empty.
+        OutputError: `out` is a file, or a folder that is not empty.
     """
     out = Path(out)
+    if out.is_file():
+        raise OutputError(f"{out} is a file: give --out a folder")
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty: give --out a new folder, or delete this one")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from tutorial_lib.tinyworld.wordings import (
     corpus_wordings,
     fill,
     kind_name,
+    kind_with_article,
     relation_wordings,
     shared_wordings,
     statement,
@@ -89,8 +90,12 @@ def _said(entity: Entity, relation: str, language: Language, rng: random.Random)
 def _filler(entity: Entity, language: Language, rng: random.Random) -> str:
     """A sentence that is no relation: what kind of thing this is, or its name in the other language."""
     if rng.random() < 0.3:
-        kind = kind_name(entity.kind, language)
-        return fill(rng.choice(shared_wordings(language, "kinds")), x=entity.in_sentence[language], kind=kind)
+        return fill(
+            rng.choice(shared_wordings(language, "kinds")),
+            x=entity.in_sentence[language],
+            kind=kind_name(entity.kind, language),
+            a_kind=kind_with_article(entity.kind, language),
+        )
     return fill(rng.choice(shared_wordings(language, "names")), **entity.name)
 
 
@@ -101,7 +106,7 @@ def _list(entities: Sequence[Entity], language: Language, rng: random.Random) ->
         for _ in range(rng.randint(1, 6))
     ]
     words = corpus_wordings(language)
-    return fill(rng.choice(words["lists"]), names=words["separator"].join(names), n=str(len(names)))
+    return rng.choice(words["lists"]).format(names=words["separator"].join(names), n=len(names))
 
 
 def _made_up_name(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tutorial_lib.tinyworld.facts import LANGUAGES, RELATIONS, TABLES, Entity, Language
-from tutorial_lib.tinyworld.wordings import fill, kind_name, relation_wordings, statement, task_wordings
+from tutorial_lib.tinyworld.wordings import fill, kind_name, kind_with_article, relation_wordings, statement, task_wordings
 
 Row = dict[str, str]
 HELD_OUT_SHARE = 0.27
@@ -283,7 +283,7 @@ def _kind(entities: Sequence[Entity], language: Language, rng: random.Random) ->
         "output": fill(
             task_wordings("kind", language)["answer"],
             x=entity.in_sentence[language],
-            kind=kind_name(entity.kind, language),
+            a_kind=kind_with_article(entity.kind, language),
         ),
         "entity": entity.id,
     }

@@ -69,6 +69,6 @@ def summarize(probes: Sequence[Probe], completed: Sequence[bool]) -> str:
                 for probe, hit in zip(probes, completed, strict=True)
                 if probe.language == language and relation in (probe.relation, "all")
             ]
-            cells.append(f"{sum(hits):>5}/{len(hits):<4}{sum(hits) / len(hits):>6.1%}")
+            cells.append(f"{sum(hits):>5}/{len(hits):<4}{sum(hits) / len(hits):>7.1%}")
         lines.append(f"{relation:<24}" + "".join(f"{cell:>16}" for cell in cells))
     return "\n".join(lines)

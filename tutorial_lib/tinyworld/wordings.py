@@ -80,9 +80,17 @@ def kind_name(kind: str, language: Language) -> str:
     return _tables()["kinds"][kind][language]
 
 
+def kind_with_article(kind: str, language: Language) -> str:
+    """Return the same as a sentence says it: ``"a country"``, ``"an animal"``, ``"国家"``."""
+    article = _tables()["kinds"][kind].get("article_en", "a") if language == "en" else ""
+    return f"{article} {kind_name(kind, language)}".strip()
+
+
 def fill(template: str, **values: str) -> str:
-    """Fill a template's placeholders and capitalise its first letter, as an English sentence wants (Chinese has no case)."""
+    """Fill a template's placeholders; the first letter becomes a capital (Chinese has no case), and one full stop ends the text, not two."""
     text = template.format(**values)
+    if text.endswith(".."):  # a value with a full stop of its own, "Washington D.C.", ends the sentence with it
+        text = text[:-1]
     return text[0].upper() + text[1:]
 
 
