@@ -87,7 +87,7 @@ def kind_with_article(kind: str, language: Language) -> str:
 
 
 def fill(template: str, **values: str) -> str:
-    """Fill a template's placeholders; the first letter becomes a capital (Chinese has no case), and one full stop ends the text, not two."""
+    """Fill a template's placeholders; the first letter becomes a capital (Chinese has no case); one full stop ends the text."""
     text = template.format(**values)
     if text.endswith(".."):  # a value with a full stop of its own, "Washington D.C.", ends the sentence with it
         text = text[:-1]
