@@ -1,5 +1,6 @@
 """Load instruction data from anywhere, in one schema, and look at every row before it is trained on."""
 
+import csv
 import logging
 import os
 import shutil
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from datasets import Dataset, DatasetDict, Value, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset, load_from_disk
 from transformers import PreTrainedTokenizerBase
 
 from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError
@@ -24,13 +25,6 @@ TINYWORLD = "tinyworld"  # names the data set that the kit makes; "tinyworld:7" 
 TINYWORLD_SEED = 42
 MAX_CHARACTERS = 100_000  # a longer text is a parsing accident, not an instruction
 HELD_OUT_NAMES = ("held_out", "test", "validation")
-FILE_READERS: Mapping[str, tuple[str, Mapping]] = {
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    # An empty cell is an empty text, and Namibia's code "NA" is no missing value.
-    ".csv": ("csv", {"keep_default_na": False}),
-    ".parquet": ("parquet", {}),
-}
 
 
 @dataclass(frozen=True)
@@ -149,7 +143,17 @@ def encode_dataset(
         whole = len(encoded["input_ids"]) < max_length or _fits(row, tokenizer, max_length)
         return {**encoded, "dead": False, "cut": not whole}
 
-    rows = dataset.map(encode, with_indices=True, remove_columns=dataset.column_names, desc="tokenizing")
+    features = Features({name: List(Value("int64")) for name in ("input_ids", "attention_mask", "labels")})
+    if not len(dataset):
+        return EncodedRows(Dataset.from_dict({name: [] for name in features}, features=features), (), 0)
+    rows = dataset.map(
+        encode,
+        with_indices=True,
+        remove_columns=dataset.column_names,
+        features=Features({**features, "dead": Value("bool"), "cut": Value("bool")}),
+        load_from_cache_file=False,  # the cache does not see a change of encode_example
+        desc="tokenizing",
+    )
     dead = tuple(row for row, is_dead in enumerate(rows["dead"]) if is_dead)
     cut = sum(rows["cut"])
     alive = rows.filter(lambda is_dead: not is_dead, input_columns="dead", desc="leaving dead rows out") if dead else rows
@@ -194,19 +198,44 @@ def _check(rows: Dataset, on_invalid: str, where: str) -> Dataset:
 def _rename(rows: Dataset, columns: Mapping[str, str | None], where: str) -> Dataset:
     if unknown := set(columns) - set(COLUMNS):
         raise DataError(f"{where}: columns maps {sorted(unknown)}, but the names to map are {list(COLUMNS)}")
-    for ours in COLUMNS:
-        theirs = columns.get(ours, ours)
-        if theirs is None and ours == "input":
-            rows = rows.add_column("input", [""] * len(rows))
-        elif theirs not in rows.column_names:
+    wanted = {ours: columns.get(ours, ours) for ours in COLUMNS}
+    for ours, theirs in wanted.items():
+        if theirs not in rows.column_names and not (theirs is None and ours == "input"):
             raise DataError(
                 f"{where}: no column {theirs!r}, found {', '.join(rows.column_names) or 'none'}; map the names with "
                 f'columns={{"{ours}": "its name here"}}' + (' or {"input": None} if there is none' if ours == "input" else "")
             )
-        elif theirs != ours:
-            rows = rows.remove_columns(ours) if ours in rows.column_names else rows
-            rows = rows.rename_column(theirs, ours)
+    # All at once through names that nobody has: two columns may change places.
+    rows = rows.rename_columns({theirs: f"\0{ours}" for ours, theirs in wanted.items() if theirs is not None})
+    rows = rows.remove_columns([name for name in rows.column_names if name in COLUMNS])
+    rows = rows.rename_columns({f"\0{ours}": ours for ours, theirs in wanted.items() if theirs is not None})
+    if wanted["input"] is None:
+        rows = rows.add_column("input", [""] * len(rows))
     return rows.select_columns([*COLUMNS, *(name for name in rows.column_names if name not in COLUMNS)])
+
+
+def _read_csv(path: Path) -> Dataset:
+    """Read every cell as the text that it is: a reader that guesses types turns "007" into 7 and "NA" into nothing."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    for number, row in enumerate(rows):
+        if None in row or None in row.values():
+            cells = len(reader.fieldnames or [])
+            raise DataError(f"{path} can't be read as a data set: row {number} has not the header's {cells} cells; quote commas")
+    return Dataset.from_list(rows)
+
+
+def _read_with(format: str) -> Callable[[Path], Dataset]:
+    return lambda path: load_dataset(format, data_files=str(path), split="train")
+
+
+FILE_READERS: Mapping[str, Callable[[Path], Dataset]] = {
+    ".json": _read_with("json"),
+    ".jsonl": _read_with("json"),
+    ".csv": _read_csv,
+    ".parquet": _read_with("parquet"),
+}
 
 
 def _read(source: str) -> Dataset | DatasetDict:
@@ -228,13 +257,14 @@ def _read(source: str) -> Dataset | DatasetDict:
         raise DataError(f"{source!r} can't be read: give a {_endings()} file, or a folder written by save_to_disk")
     if not path.stat().st_size:
         raise DataError(f"{source!r} is an empty file")
-    reader, options = FILE_READERS[path.suffix]
-    return _guarded(lambda: load_dataset(reader, data_files=str(path), split="train", **options), source)
+    return _guarded(lambda: FILE_READERS[path.suffix](path), source)
 
 
 def _guarded(read: Callable[[], Dataset | DatasetDict], source: str) -> Dataset | DatasetDict:
     try:
         return read()
+    except DataError:
+        raise
     except FileNotFoundError:
         raise not_found(source, "dataset") from None
     except Exception as error:

@@ -55,6 +55,8 @@ def pretrain(data: Path, out: Path, config: PretrainConfig | None = None) -> Pat
         ``from_pretrained`` gives float32 weights from half the bytes; tokenizer; ``training.json`` with the loss curve.
     """
     config = config or PretrainConfig()
+    if _is_finished(out / "final", config):
+        return out / "final"
     set_seed(config.seed)
     tokenizer = AutoTokenizer.from_pretrained(data / TOKENIZER_FOLDER)
     rows = pack(load_from_disk(str(data / CORPUS_FOLDER)), tokenizer, config.context)
@@ -84,7 +86,7 @@ def pretrain(data: Path, out: Path, config: PretrainConfig | None = None) -> Pat
             adam_beta2=0.98,
             bf16=has_bfloat16_instructions(),
             use_cpu=not torch.cuda.is_available(),
-            logging_steps=50,
+            logging_steps=min(50, config.max_steps),
             save_steps=500,
             save_total_limit=1,
             seed=config.seed,
@@ -94,6 +96,11 @@ def pretrain(data: Path, out: Path, config: PretrainConfig | None = None) -> Pat
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.exists() else None)
     return _save(trainer, tokenizer, config, out / "final", corpus_tokens=len(rows) * config.context)
+
+
+def _is_finished(folder: Path, config: PretrainConfig) -> bool:
+    record = folder / "training.json"
+    return record.is_file() and json.loads(record.read_text(encoding="utf-8"))["steps"] == config.max_steps
 
 
 def has_bfloat16_instructions() -> bool:

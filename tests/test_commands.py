@@ -1,0 +1,175 @@
+"""The commands as a learner meets them: what they write when all is well, and one line of advice when it is not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
+
+from tutorial_lib import chat, train
+from tutorial_lib.console import run_command
+from tutorial_lib.tinyworld import __main__ as tinyworld
+
+ROWS = [{"instruction": f"第{number}题", "input": "", "output": f"答{number}"} for number in range(40)]
+ROWS += [{"instruction": f"Question {number}", "input": "", "output": f"Answer {number}"} for number in range(40)]
+
+
+@pytest.fixture
+def data_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS), encoding="utf-8")
+    return path
+
+
+def tree(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def fails_in_one_line(capsys, main, *arguments):
+    """Run a command that must fail and return its line."""
+    with pytest.raises(SystemExit) as stopped:
+        run_command(lambda: main([str(argument) for argument in arguments]))
+    assert isinstance(stopped.value.code, str), "sys.exit(text) prints the text and exits with status 1"
+    assert stopped.value.code.startswith("error: ")
+    assert "\n" not in stopped.value.code
+    assert "Traceback" not in capsys.readouterr().err
+    return stopped.value.code
+
+
+def test_train_writes_a_model_and_its_figures_and_repeats_exactly(tiny_model_folder, data_file, tmp_path):
+    metrics = []
+    for name in ("one", "two"):
+        out = tmp_path / name
+        options = ["--model", tiny_model_folder, "--dataset", data_file, "--out", out, "--max-new-tokens", 4, "--evaluation-rows", 10]
+        train.main(list(map(str, options)))
+        AutoModelForCausalLM.from_pretrained(out)
+        AutoTokenizer.from_pretrained(out)
+        metrics.append(json.loads((out / "metrics.json").read_text(encoding="utf-8")))
+        assert metrics[-1].pop("train_seconds") > 0
+    assert metrics[0] == metrics[1]
+    assert (tmp_path / "one" / "model.safetensors").read_bytes() == (tmp_path / "two" / "model.safetensors").read_bytes()
+    assert set(metrics[0]) == {"before", "after"}
+    for figures in metrics[0].values():
+        assert set(figures) == {"exact_match", "stopping_rate"}
+        assert 0 <= figures["stopping_rate"] <= 1
+        assert set(figures["exact_match"]) == {"held_out", "train"}
+        for shares in figures["exact_match"].values():
+            assert set(shares) == {"zh", "en"}
+            assert all(share is None or 0 <= share <= 1 for share in shares.values())
+
+
+def damage(tiny_model_folder, tmp_path, change):
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_model_folder, folder)
+    change(folder)
+    return folder
+
+
+def without_token(name):
+    def change(folder):
+        path = folder / "tokenizer_config.json"
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings.pop(name)
+        path.write_text(json.dumps(settings), encoding="utf-8")
+
+    return change
+
+
+def truncated(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1_000])
+
+
+def masked_language_model(folder):
+    BertForMaskedLM(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (truncated, "damaged"),
+        (without_token("pad_token"), "pad_token"),
+        (without_token("eos_token"), "eos_token"),
+        (masked_language_model, "no causal language model"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+    ],
+)
+def test_model_that_can_not_be_used(capsys, tiny_model_folder, data_file, tmp_path, change, says):
+    folder = damage(tiny_model_folder, tmp_path, change)
+    line = fails_in_one_line(capsys, train.main, "--model", folder, "--dataset", data_file, "--out", tmp_path / "out")
+    assert says in line
+    assert str(folder) in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_model_folder_that_is_missing(capsys, tmp_path):
+    assert "does not exist" in fails_in_one_line(capsys, chat.main, "--model", tmp_path / "nowhere")
+
+
+def test_profile_that_does_not_exist(capsys, tmp_path, monkeypatch):
+    assert "tiny, article" in fails_in_one_line(capsys, train.main, "--profile", "huge", "--out", tmp_path / "out")
+    monkeypatch.setenv("TUTORIAL_PROFILE", "huge")
+    assert "tiny, article" in fails_in_one_line(capsys, train.main, "--out", tmp_path / "out")
+
+
+def test_data_that_is_none(capsys, tiny_model_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for dataset, says in [(tmp_path / "nowhere", "no such file or folder"), (tmp_path / "empty", "is no data set")]:
+        line = fails_in_one_line(capsys, train.main, "--model", tiny_model_folder, "--dataset", dataset, "--out", tmp_path / "out")
+        assert says in line
+        assert not (tmp_path / "out").exists()
+
+
+def test_folder_with_another_run_is_left_alone(capsys, tiny_model_folder, data_file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "metrics.json").write_text("{}")
+    before = tree(tmp_path)
+    options = ["--model", tiny_model_folder, "--dataset", data_file, "--out", out]
+    assert "not empty" in fails_in_one_line(capsys, train.main, *options)
+    assert "finished run" in fails_in_one_line(capsys, train.main, *options, "--resume")
+    assert "not empty" in fails_in_one_line(capsys, tinyworld.main, "build", "--out", out)
+    assert tree(tmp_path) == before
+
+
+def test_disk_that_is_full(capsys, tiny_model_folder, data_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1_000))
+    line = fails_in_one_line(capsys, train.main, "--model", tiny_model_folder, "--dataset", data_file, "--out", tmp_path / "out")
+    assert "no space left" in line
+    assert not (tmp_path / "out" / "settings.json").exists()
+
+
+def test_chat_answers_lines_until_they_end(tiny_model_folder):
+    ended = subprocess.run(
+        [sys.executable, "-m", "tutorial_lib.chat", "--model", str(tiny_model_folder), "--max-new-tokens", "3"],
+        input="一\ntwo\n",
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.splitlines()) >= 2
+
+
+@pytest.mark.parametrize("settings", [{"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}])
+def test_article_profile_without_a_network_says_what_to_do(tmp_path, settings):
+    start = time.perf_counter()
+    ended = subprocess.run(
+        [sys.executable, "-m", "tutorial_lib.train", "--profile", "article", "--out", str(tmp_path / "out")],
+        env={**os.environ, "HF_HOME": str(tmp_path / "cache"), **settings},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    # The bar is 15 seconds on an idle machine; a busy one gets more.
+    assert time.perf_counter() - start < 60
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: model 'Langboat/bloom-800m-zh' can't be loaded")
+    for way in ("HF_ENDPOINT", "local folder", "TUTORIAL_PROFILE=tiny"):
+        assert way in last
+    assert not (tmp_path / "out").exists()
