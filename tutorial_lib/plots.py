@@ -237,7 +237,7 @@ def plot_before_after(before: Mapping[str, float], after: Mapping[str, float], t
     axes.set_yticks(places, names)
     axes.set_xlim(0, 112)
     axes.set_xlabel("answered exactly (% of the questions)")
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside right center")
     axes.set_title(title)
     return figure
 
