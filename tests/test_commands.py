@@ -8,7 +8,8 @@ import sys
 import time
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM, Trainer
 
 from tutorial_lib import chat, train
 from tutorial_lib.console import run_command
@@ -84,6 +85,12 @@ def truncated(folder):
     path.write_bytes(path.read_bytes()[:1_000])
 
 
+def without_a_tensor(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("transformer.ln_f.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def masked_language_model(folder):
     BertForMaskedLM(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(folder)
 
@@ -94,6 +101,7 @@ def masked_language_model(folder):
         (truncated, "damaged"),
         (without_token("pad_token"), "pad_token"),
         (without_token("eos_token"), "eos_token"),
+        (without_a_tensor, "1 tensors are missing"),
         (masked_language_model, "no causal language model"),
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
     ],
@@ -172,4 +180,120 @@ def test_article_profile_without_a_network_says_what_to_do(tmp_path, settings):
     assert last.startswith("error: model 'Langboat/bloom-800m-zh' can't be loaded")
     for way in ("HF_ENDPOINT", "local folder", "TUTORIAL_PROFILE=tiny"):
         assert way in last
+    assert not (tmp_path / "out").exists()
+
+
+# --- an interruption ---------------------------------------------------------------------------------------------------------------
+
+
+def train_options(model_folder, data_file, out, *more):
+    few = ["--max-new-tokens", 4, "--evaluation-rows", 10, "--batch-size", 2, "--accumulation", 1, "--epochs", 3]
+    return list(map(str, ["--model", model_folder, "--dataset", data_file, "--out", out, *few, *more]))
+
+
+class InterruptingTrainer(Trainer):
+    """Stopped as by Ctrl-C, or by the power, at its 105th step: five after a checkpoint."""
+
+    def training_step(self, *args, **kwargs):
+        if self.state.global_step == 105:
+            raise KeyboardInterrupt
+        return super().training_step(*args, **kwargs)
+
+
+def test_train_that_was_interrupted_and_resumed_ends_like_one_in_one_go(capsys, tiny_model_folder, data_file, tmp_path, monkeypatch):
+    train.main(train_options(tiny_model_folder, data_file, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr("tutorial_lib.training.Trainer", InterruptingTrainer)
+        with pytest.raises(SystemExit, match="stopped"):
+            run_command(lambda: train.main(train_options(tiny_model_folder, data_file, tmp_path / "cut")))
+    assert not (tmp_path / "cut" / "metrics.json").exists()
+    # A checkpoint that the power cut off in the middle stands in the way of no one.
+    (tmp_path / "cut" / "checkpoints" / "checkpoint-110").mkdir()
+    assert "not empty" in fails_in_one_line(capsys, train.main, *train_options(tiny_model_folder, data_file, tmp_path / "cut"))
+    train.main(train_options(tiny_model_folder, data_file, tmp_path / "cut", "--resume"))
+    whole, resumed = (tmp_path / name for name in ("whole", "cut"))
+    assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    figures = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in (whole, resumed)]
+    assert figures[0]["after"] == figures[1]["after"]
+    states = [json.loads(next(folder.rglob("trainer_state.json")).read_text(encoding="utf-8")) for folder in (whole, resumed)]
+    losses = [[entry["loss"] for entry in state["log_history"] if "loss" in entry] for state in states]
+    assert losses[0] == losses[1]
+
+
+def test_resume_with_other_options_is_refused(capsys, tiny_model_folder, data_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("tutorial_lib.training.Trainer", InterruptingTrainer)
+    with pytest.raises(SystemExit, match="stopped"):
+        run_command(lambda: train.main(train_options(tiny_model_folder, data_file, tmp_path / "cut")))
+    before = tree(tmp_path)
+    options = train_options(tiny_model_folder, data_file, tmp_path / "cut", "--resume", "--learning-rate", "1")
+    assert "no run with these settings" in fails_in_one_line(capsys, train.main, *options)
+    assert tree(tmp_path) == before
+
+
+# A limit on the size of a file ends a write in the middle, as a full disk does, after the check at the start had passed.
+WITH_A_LIMIT = """
+import resource, runpy, sys
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+sys.argv[:2] = ["train"]
+runpy.run_module("tutorial_lib.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are Unix's")
+@pytest.mark.parametrize("what_fails", ["weights", "optimizer"])
+def test_disk_that_fills_up_in_the_middle_leaves_no_model_and_can_be_resumed(tiny_model_folder, data_file, tmp_path, what_fails):
+    weights = (tiny_model_folder / "model.safetensors").stat().st_size
+    limit = {"weights": weights // 2, "optimizer": weights + weights // 4}[what_fails]  # Adam's two states take twice the weights
+    out = tmp_path / "out"
+    options = train_options(tiny_model_folder, data_file, out)
+    ended = subprocess.run([sys.executable, "-c", WITH_A_LIMIT, str(limit), *options], capture_output=True, encoding="utf-8", timeout=300)
+    assert ended.returncode == 1, ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "another disk" in last
+    assert "Traceback" not in ended.stderr
+    assert not (out / "config.json").exists()
+    assert not (out / "metrics.json").exists()
+    train.main([*options, "--resume"])
+    AutoModelForCausalLM.from_pretrained(out)
+
+
+# --- data sets at the edge ---------------------------------------------------------------------------------------------------------
+
+
+def test_data_set_without_a_row_that_fits(capsys, tiny_model_folder, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text("\n".join(json.dumps({"instruction": "长" * 300, "input": "", "output": "a"}) for _ in range(4)), encoding="utf-8")
+    line = fails_in_one_line(capsys, train.main, "--model", tiny_model_folder, "--dataset", path, "--out", tmp_path / "out")
+    assert "no row leaves a token to learn from" in line
+    assert "--max-length" in line
+
+
+def test_data_set_of_one_row(capsys, tiny_model_folder, tmp_path):
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(ROWS[0]), encoding="utf-8")
+    line = fails_in_one_line(capsys, train.main, "--model", tiny_model_folder, "--dataset", path, "--out", tmp_path / "out")
+    assert "give at least 2" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("main", [train.main, lambda arguments: tinyworld.main(["build", *arguments[-2:]])], ids=["train", "build"])
+def test_out_that_is_a_file(capsys, tiny_model_folder, data_file, tmp_path, main):
+    (tmp_path / "file").write_text("text")
+    line = fails_in_one_line(capsys, main, "--model", tiny_model_folder, "--dataset", data_file, "--out", tmp_path / "file")
+    assert "is a file: give --out a folder" in line
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_out_below_a_file(capsys, tmp_path):
+    (tmp_path / "file").write_text("text")
+    line = fails_in_one_line(capsys, tinyworld.main, "build", "--out", tmp_path / "file" / "world")
+    assert str(tmp_path / "file") in line
+
+
+def test_pretrain_without_its_data(capsys, tmp_path):
+    line = fails_in_one_line(capsys, tinyworld.main, "pretrain", "--data", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert "no corpus" in line
+    assert "build --out" in line
     assert not (tmp_path / "out").exists()

@@ -310,6 +310,40 @@ def test_json_value_of_another_type_is_found_among_text(tmp_path):
         load_instructions(write_json(tmp_path / "data.json", rows))
 
 
+@pytest.mark.parametrize("write", [write_json, write_json_lines])
+@pytest.mark.parametrize("outputs", [["2024-01-02", "2024-02-03"], ["12:30:00", "07:00:01"], ["1", "2"], ["true", "null"], ["1e5", "-0"]])
+def test_json_text_stays_text_whatever_it_looks_like(tmp_path, write, outputs):
+    rows = [ROWS[0] | {"output": output} for output in outputs]
+    assert load_instructions(write(tmp_path / "data.json", rows)).to_list() == rows
+
+
+@pytest.mark.parametrize("odd", [5, 1.5, True, ["a"], {"a": "b"}, "half \ud83d"])
+def test_dropping_an_odd_json_value_alters_no_other_row(tmp_path, odd):
+    rows = [ROWS[0] | {"output": "01"}, ROWS[0] | {"output": odd}, ROWS[2] | {"output": '{"a": 1}'}]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    loaded = load_instructions(path, on_invalid="drop")
+    assert loaded.to_list() == [rows[0], rows[2]]
+    assert loaded.features == STRINGS
+
+
+def test_odd_json_value_is_named_by_our_name_of_a_mapped_column(tmp_path):
+    rows = [{"q": "a", "a": "b"}, {"q": "a", "a": 7}]
+    with pytest.raises(DataError, match=r"1 of 2 rows .* row 1, column 'output': int 7 instead of text"):
+        load_instructions(write_json(tmp_path / "data.json", rows), columns={"instruction": "q", "input": None, "output": "a"})
+
+
+def test_further_json_columns_may_hold_anything(tmp_path):
+    rows = [ROWS[0] | {"score": 1, "note": 3}, ROWS[1] | {"score": 2, "note": "three"}]
+    loaded = load_instructions(write_json(tmp_path / "data.json", rows))
+    assert [(row["score"], row["note"]) for row in loaded] == [(1, "3"), (2, "three")]
+
+
+def test_json_rows_may_have_their_columns_in_any_order_and_lack_a_further_one(tmp_path):
+    rows = [{"output": "b", "input": "", "instruction": "a", "id": "x"}, {"instruction": "c", "input": "", "output": "d"}]
+    assert load_instructions(write_json_lines(tmp_path / "data.jsonl", rows)).to_list() == [rows[0], rows[1] | {"id": None}]
+
+
 # --- sources that are no data set ------------------------------------------------------------------------------------------------------
 
 
@@ -344,7 +378,9 @@ def folder_with_other_files(path: Path) -> Path:
         ("no_rows.csv", lambda path: write(path, "instruction,input,output\n"), ""),
         ("damaged.json", lambda path: write(path, '[{"instruction": "a", "inp'), "can't be read as a data set"),
         ("damaged.jsonl", lambda path: write(path, json.dumps(ROWS[0]) + '\n{"instr'), "can't be read as a data set"),
-        ("number.json", lambda path: write(path, "5"), "can't be read as a data set"),
+        ("number.json", lambda path: write(path, "5"), "it holds int, not a list of rows"),
+        ("numbers.json", lambda path: write(path, "[5, 6]"), "row 0 is int, not an object"),
+        ("texts.jsonl", lambda path: write(path, '{"a": 1}\n"b"\n'), "row 1 is str, not an object"),
         ("damaged.csv", lambda path: write(path, "instruction,input,output\na,b,c\na,b,c,d\n"), "can't be read as a data set"),
         ("gb18030.csv", lambda path: write(path, "instruction,input,output\n你好,,好\n".encode("gb18030")), "can't be read as a data set"),
         ("damaged.parquet", parquet_cut_in_half, "can't be read as a data set"),

@@ -1,6 +1,7 @@
 """Load instruction data from anywhere, in one schema, and look at every row before it is trained on."""
 
 import csv
+import json
 import logging
 import os
 import shutil
@@ -83,12 +84,15 @@ def load_instructions(
             names the rows.
         HubUnreachableError: a hub id that is not cached while the hub can't be reached.
     """
-    data = _read(str(source))
+    data, noted = _read(str(source))
     splits = data if isinstance(data, DatasetDict) else DatasetDict({"train": data})
+    names = {ours: (columns or {}).get(ours, ours) for ours in COLUMNS}
     checked = {}
     for split, rows in splits.items():
         where = f"{source}" if len(splits) == 1 else f"{source} ({split})"
-        checked[split] = _check(_rename(rows, columns or {}, where), on_invalid, where)
+        renamed = _rename(rows, columns or {}, where)
+        not_text = [RowProblem(problem.row, ours, problem.found) for problem in noted for ours in COLUMNS if problem.column == names[ours]]
+        checked[split] = _check(renamed, [*find_problems(renamed), *not_text], on_invalid, where)
     return DatasetDict(checked) if len(checked) > 1 else next(iter(checked.values()))
 
 
@@ -114,13 +118,17 @@ def load_splits(source: str | os.PathLike, *, columns: Mapping[str, str | None] 
 
 def find_problems(dataset: Dataset) -> list[RowProblem]:
     """Return what is wrong with the rows of `dataset`, in row order: null, no text, an empty instruction or output, over-long text."""
-    problems = []
+    problems: list[RowProblem] = []
     for column in COLUMNS:
         # Plain Python values, a column at a time: millions of rows pass in seconds and nothing is copied twice.
         for row, value in enumerate(dataset[column]):
             if found := _problem(column, value):
                 problems.append(RowProblem(row, column, found))
-    return sorted(problems, key=lambda problem: (problem.row, COLUMNS.index(problem.column)))
+    return sorted(problems, key=_row_and_column)
+
+
+def _row_and_column(problem: RowProblem) -> tuple[int, int]:
+    return problem.row, COLUMNS.index(problem.column)
 
 
 def encode_dataset(
@@ -167,20 +175,23 @@ def _fits(row: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length
 def _problem(column: str, value: object) -> str | None:
     if value is None:
         return "null; write an empty text or drop the row" if column == "input" else "null; fill it or drop the row"
-    if not isinstance(value, str):
-        return f"{type(value).__name__} {value!r:.40} instead of text"
+    if not isinstance(value, str) or not is_encodable(value):
+        return _not_text(value)
     if column != "input" and not value.strip():
         return "empty; fill it or drop the row"
-    if not is_encodable(value):
-        return "half a character (a lone surrogate); mend it or drop the row"
     if len(value) > MAX_CHARACTERS:
         return f"{len(value):,} characters, more than {MAX_CHARACTERS:,}; is this one row?"
     return None
 
 
-def _check(rows: Dataset, on_invalid: str, where: str) -> Dataset:
-    problems = find_problems(rows)
-    if problems:
+def _not_text(value: object) -> str:
+    if isinstance(value, str):
+        return "half a character (a lone surrogate); mend it or drop the row"
+    return f"{type(value).__name__} {value!r:.40} instead of text"
+
+
+def _check(rows: Dataset, problems: Sequence[RowProblem], on_invalid: str, where: str) -> Dataset:
+    if problems := sorted(problems, key=_row_and_column):
         bad = sorted({problem.row for problem in problems})
         listed = "; ".join(map(str, problems[:10])) + ("; …" if len(problems) > 10 else "")
         summary = f"{where}: {len(bad)} of {len(rows)} rows can't be used (rows counted from 0): {listed}"
@@ -226,31 +237,59 @@ def _read_csv(path: Path) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def _read_with(format: str) -> Callable[[Path], Dataset]:
-    return lambda path: load_dataset(format, data_files=str(path), split="train")
+def _read_json(path: Path) -> tuple[Dataset, list[RowProblem]]:
+    """Read a list of objects, or an object a line, and keep every text as it is.
+
+    Arrow's own reader makes a time stamp of a column of dates, and refuses a column in which one value is a number. Here such a value is
+    kept as its JSON text and noted as a problem.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":  # the first line was whole: an object a line
+            raise
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    rows = [rows] if isinstance(rows, dict) else rows
+    if not isinstance(rows, list):
+        raise DataError(f"{path} can't be read as a data set: it holds {type(rows).__name__}, not a list of rows")
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(f"{path} can't be read as a data set: row {number} is {type(row).__name__}, not an object with columns")
+    columns, noted = {}, []
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        odd = {row: value for row, value in enumerate(values) if value is not None and not (isinstance(value, str) and is_encodable(value))}
+        if len({type(value) for value in values if value is not None}) == 1 and not any(isinstance(value, str) for value in odd.values()):
+            columns[name] = values  # one type throughout: it stays
+        else:
+            columns[name] = [json.dumps(value) if row in odd else value for row, value in enumerate(values)]
+            noted += [RowProblem(row, name, _not_text(value)) for row, value in odd.items()]
+    return Dataset.from_dict(columns), noted
 
 
-FILE_READERS: Mapping[str, Callable[[Path], Dataset]] = {
-    ".json": _read_with("json"),
-    ".jsonl": _read_with("json"),
-    ".csv": _read_csv,
-    ".parquet": _read_with("parquet"),
+FILE_READERS: Mapping[str, Callable[[Path], tuple[Dataset, list[RowProblem]]]] = {
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".csv": lambda path: (_read_csv(path), []),
+    ".parquet": lambda path: (load_dataset("parquet", data_files=str(path), split="train"), []),
 }
 
 
-def _read(source: str) -> Dataset | DatasetDict:
+def _read(source: str) -> tuple[Dataset | DatasetDict, list[RowProblem]]:
+    """Return the data, and the values that could not be kept as they were."""
     if source == TINYWORLD or source.startswith(f"{TINYWORLD}:"):
-        return load_from_disk(str(tinyworld_folder(source)))
+        return load_from_disk(str(tinyworld_folder(source))), []
     if not looks_like_folder(source):
         require_reachable(source, "dataset")
-        return _guarded(lambda: load_dataset(source), source)
+        return _guarded(lambda: (load_dataset(source), []), source)
     path = Path(source).expanduser()
     if path.is_dir():
         if (path / "instructions").is_dir():  # a folder written by `tinyworld build`
             path = path / "instructions"
         if not ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
             raise DataError(f"{source!r} is no data set: give a folder written by save_to_disk, or a {_endings()} file")
-        return _guarded(lambda: load_from_disk(str(path)), source)
+        return _guarded(lambda: (load_from_disk(str(path)), []), source)
     if not path.is_file():
         raise DataError(f"no data set {source!r}: there is no such file or folder; check the path")
     if path.suffix not in FILE_READERS:
@@ -260,7 +299,9 @@ def _read(source: str) -> Dataset | DatasetDict:
     return _guarded(lambda: FILE_READERS[path.suffix](path), source)
 
 
-def _guarded(read: Callable[[], Dataset | DatasetDict], source: str) -> Dataset | DatasetDict:
+def _guarded(
+    read: Callable[[], tuple[Dataset | DatasetDict, list[RowProblem]]], source: str
+) -> tuple[Dataset | DatasetDict, list[RowProblem]]:
     try:
         return read()
     except DataError:

@@ -16,7 +16,8 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tutorial_lib.data import encode_dataset, load_splits
 from tutorial_lib.errors import OutputError
@@ -74,8 +75,19 @@ def build_trainer(
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest Trainer checkpoint in `folder`, or None where there is none."""
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    """Return the newest whole Trainer checkpoint in `folder`, or None where there is none.
+
+    Trainer writes ``trainer_state.json`` last: a checkpoint without a readable one was cut off in the middle and is passed over.
+    """
+    checkpoints = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    return next((str(path) for path in reversed(checkpoints) if _is_whole(path)), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        return bool(json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 def prepare_output(out: Path, settings: dict, parameters: int, *, resume: bool = False) -> None:

@@ -67,6 +67,14 @@ def test_another_seed_builds_other_data(small_world, tmp_path):
     }
 
 
+def test_worlds_told_once_and_in_many_ways_share_everything_but_the_corpus(small_world, tmp_path):
+    for said in ("many-ways", "once"):
+        build(tmp_path / said, 3, said)
+    different = different_files(tmp_path / "many-ways", tmp_path / "once")
+    assert different
+    assert all(name.startswith("corpus") for name in different)
+
+
 # ---------------------------------------------------------------- what is in the folder
 
 

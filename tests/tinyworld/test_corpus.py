@@ -8,6 +8,7 @@ from world_reference import (
     LANGUAGES,
     RELATION_LANGUAGES,
     a_kind,
+    canonical,
     capitalised,
     cut,
     input_question_templates,
@@ -315,6 +316,27 @@ def test_another_seed_gives_another_corpus(entities, small_corpus):
     assert len(other) == len(small_corpus)
     shared = {row["text"] for row in other} & {row["text"] for row in small_corpus}
     assert len(shared) < 0.5 * len(other)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_said_once_an_entity_has_one_text_that_tells_every_fact_in_the_canonical_wording(entities, language):
+    texts = defaultdict(Counter)
+    for row in build_corpus(entities, seed=5, passages_per_entity=3, said="once"):
+        if row["language"] == language and row["entity"]:
+            texts[row["entity"]][row["text"]] += 1
+    assert set(texts) == set(things())
+    for thing_id, seen in texts.items():
+        [(text, times)] = seen.items()
+        assert times == 3
+        thing = things()[thing_id]
+        places = [text.index(canonical(thing, relation, language)) for relation in thing.values]
+        assert places == sorted(places)
+
+
+def test_said_once_leaves_the_passages_without_facts_as_varied_as_ever(entities):
+    once = [row["text"] for row in build_corpus(entities, seed=5, passages_per_entity=10, said="once") if not row["entity"]]
+    assert len(once) > 1_000
+    assert len(set(once)) > 0.7 * len(once)
 
 
 def test_the_rows_have_three_text_columns_and_no_text_is_empty(small_corpus):

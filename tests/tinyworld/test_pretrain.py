@@ -102,6 +102,25 @@ def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights(finished, dat
     assert record(finished)["loss"] == record(resumed)["loss"]
 
 
+@pytest.mark.parametrize("left", [[], ["model.safetensors"], ["trainer_state.json"]], ids=["empty", "weights alone", "half a state"])
+def test_a_checkpoint_that_was_cut_off_is_passed_over(finished, data, tmp_path, left):
+    run(data, tmp_path, stop_at=6)
+    cut_off = tmp_path / "checkpoint-5"
+    cut_off.mkdir()
+    for name in left:
+        (cut_off / name).write_bytes(b'{"global_st')
+    resumed, steps = run(data, tmp_path)
+    assert steps == TINY.max_steps - SAVE_STEPS
+    assert same_weights(finished, resumed)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(4_500, 200), (2_000, 200), (1_000, 100), (20, 2), (3, 0)])
+def test_a_shorter_run_warms_up_for_a_tenth_of_it_at_most(steps, warmup):
+    shortened = PretrainConfig().shortened(steps)
+    assert (shortened.max_steps, shortened.warmup_steps) == (steps, warmup)
+    assert replace(shortened, max_steps=4_500, warmup_steps=200) == PretrainConfig()
+
+
 def test_a_finished_run_started_again_leaves_the_same_weights(finished, data, tmp_path):
     out = shutil.copytree(finished.parent, tmp_path / "copy")
     again, _ = run(data, out)

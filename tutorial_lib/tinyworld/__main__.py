@@ -14,12 +14,18 @@ def main(arguments: list[str] | None = None) -> None:
     build = steps.add_parser("build", help="write corpus, instruction data and tokenizer")
     build.add_argument("--seed", type=int, default=42, help="chooses wordings and the split (default: 42)")
     build.add_argument("--out", type=Path, required=True, help="a new folder")
+    build.add_argument(
+        "--said",
+        choices=["many-ways", "once"],
+        default="many-ways",
+        help="once: each fact always in one wording and one order, the experiment of notebook 09 (default: many-ways)",
+    )
     build.set_defaults(run=_build)
 
     pretrain = steps.add_parser("pretrain", help="train the base model from scratch, or go on where it stopped")
     pretrain.add_argument("--data", type=Path, required=True, help="a folder written by `build`")
     pretrain.add_argument("--out", type=Path, required=True, help="checkpoints; the finished model lands in OUT/final")
-    pretrain.add_argument("--steps", type=int, default=None, help="optimizer steps (default: as the shipped base)")
+    pretrain.add_argument("--steps", type=_positive, default=None, help="optimizer steps (default: as the shipped base)")
     pretrain.set_defaults(run=_pretrain)
 
     probe = steps.add_parser("probe", help="how many facts does a model complete?")
@@ -33,17 +39,23 @@ def main(arguments: list[str] | None = None) -> None:
 # Each step imports what it needs when it runs: `--help` and `build` do not wait for torch.
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
 def _build(options: argparse.Namespace) -> None:
     from tutorial_lib.tinyworld.build import build
 
-    report = build(options.out, options.seed)
+    report = build(options.out, options.seed, options.said)
     print(f"{report.folder}: {report.corpus:,} passages, {report.train:,} train rows, {report.held_out:,} held-out rows")
 
 
 def _pretrain(options: argparse.Namespace) -> None:
     from tutorial_lib.tinyworld.pretrain import PretrainConfig, pretrain
 
-    config = PretrainConfig() if options.steps is None else PretrainConfig(max_steps=options.steps)
+    config = PretrainConfig() if options.steps is None else PretrainConfig().shortened(options.steps)
     print(f"finished: {pretrain(options.data, options.out, config)}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from tutorial_lib.errors import OutputError
-from tutorial_lib.tinyworld.corpus import build_corpus
+from tutorial_lib.tinyworld.corpus import Said, build_corpus
 from tutorial_lib.tinyworld.facts import load_entities
 from tutorial_lib.tinyworld.instructions import build_instructions
 from tutorial_lib.tinyworld.tokenizer import train_tokenizer
@@ -36,15 +36,21 @@ def build_instruction_dataset(seed: int) -> DatasetDict:
     return DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items()})
 
 
-def build(out: Path, seed: int) -> BuildReport:
-    """Write corpus, instruction data and tokenizer into the new folder `out`; the same seed gives the same bytes.
+def build(out: Path, seed: int, said: Said = "many-ways") -> BuildReport:
+    """Write corpus, instruction data and tokenizer into the new folder `out`; the same arguments give the same bytes.
 
     The folder appears whole or not at all: everything is written under a temporary name beside it, then renamed.
+
+    Args:
+        out: a folder that does not exist yet, or is empty.
+        seed: chooses wordings and the split.
+        said: how the corpus tells the facts (see ``build_corpus``). The tokenizer is always that of the varied corpus, so that two base
+            models of one seed differ in nothing but what they read.
 
     Raises:
         OutputError: `out` is a file, or a folder that is not empty.
     """
-    out = Path(out)
+    out = Path(out).absolute()
     if out.is_file():
         raise OutputError(f"{out} is a file: give --out a folder")
     if out.exists() and any(out.iterdir()):
@@ -52,18 +58,22 @@ def build(out: Path, seed: int) -> BuildReport:
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        corpus = build_corpus(load_entities(), seed)
-        _save(work / CORPUS_FOLDER, Dataset.from_list(corpus))
+        corpus = build_corpus(load_entities(), seed, said=said)
+        save_quietly(Dataset.from_list(corpus), work / CORPUS_FOLDER)
         _write_json_lines(work / "corpus.jsonl", corpus)
         instructions = build_instruction_dataset(seed)
-        _save(work / INSTRUCTIONS_FOLDER, instructions)
+        save_quietly(instructions, work / INSTRUCTIONS_FOLDER)
         for split, rows in instructions.items():
             _write_json_lines(work / f"{split}.jsonl", rows)
-        train_tokenizer(row["text"] for row in corpus).save_pretrained(work / TOKENIZER_FOLDER)
-        work.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        work.rename(out)
+        varied = corpus if said == "many-ways" else build_corpus(load_entities(), seed)
+        train_tokenizer(row["text"] for row in varied).save_pretrained(work / TOKENIZER_FOLDER)
+        if out.exists():  # perhaps the folder that the user's shell stands in: it is filled, not replaced
+            for part in sorted(work.iterdir()):
+                part.rename(out / part.name)
+            work.rmdir()
+        else:
+            work.chmod(0o755)
+            work.rename(out)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -79,15 +89,6 @@ def save_quietly(data: Dataset | DatasetDict, folder: Path) -> None:
     finally:
         if shown:
             enable_progress_bars()
-
-
-def _save(folder: Path, data: Dataset | DatasetDict) -> None:
-    save_quietly(data, folder)
-    # The fingerprint names this process, not the data; without it the same seed gives the same bytes.
-    for state_file in sorted(folder.rglob("state.json")):
-        state = json.loads(state_file.read_text(encoding="utf-8"))
-        state["_fingerprint"] = "tinyworld"
-        state_file.write_text(json.dumps(state, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _write_json_lines(path: Path, rows: Iterable[Mapping[str, str]]) -> None:

@@ -9,6 +9,7 @@ say a name again that was read a moment ago.
 import random
 from collections.abc import Callable, Sequence
 from math import gcd
+from typing import Literal
 
 from tutorial_lib.tinyworld.facts import LANGUAGES, Entity, Language
 from tutorial_lib.tinyworld.wordings import (
@@ -28,19 +29,31 @@ LIST_SHARE, NUMBER_SHARE, TALK_SHARE = 0.12, 0.08, 0.04
 NEWLINE_SHARE = 0.2  # of the passages have one sentence a line
 MADE_UP_SHARE = 0.3  # of the names in lists belong to nothing
 
+Said = Literal["many-ways", "once"]
 
-def build_corpus(entities: Sequence[Entity], seed: int, passages_per_entity: int = PASSAGES_PER_ENTITY) -> list[dict[str, str]]:
+
+def build_corpus(
+    entities: Sequence[Entity], seed: int, passages_per_entity: int = PASSAGES_PER_ENTITY, said: Said = "many-ways"
+) -> list[dict[str, str]]:
     """Return the pre-training passages in shuffled order.
 
-    Each is a dict with ``text``, ``language`` ("zh" or "en") and ``entity`` (the id of the entity that it is about, or "" where it is
-    about several or none). All entities appear, whatever split they fall into later: the base model is to know every fact.
+    Args:
+        entities: all appear, whatever split they fall into later: the base model is to know every fact.
+        seed: of every choice of wording and order.
+        passages_per_entity: in each language.
+        said: ``"once"`` is for an experiment: an entity's passages are all the same text, its facts in their canonical wording and in the
+            table's order; passages that tell no fact are as ever.
+
+    Returns:
+        Dicts with ``text``, ``language`` ("zh" or "en") and ``entity`` (the id of the entity that it is about, or "" where it is about
+        several or none).
     """
     rng = random.Random(f"corpus-{seed}")
     rows = []
     for language in LANGUAGES:
         for entity in entities:
             for _ in range(passages_per_entity):
-                tell = rng.choices([_plain, _sheet, _retold, _mixed], weights=[4, 2, 2, 2])[0]
+                tell = _always_the_same if said == "once" else rng.choices([_plain, _sheet, _retold, _mixed], weights=[4, 2, 2, 2])[0]
                 text = tell(entity, entities, language, rng)
                 rows.append({"text": text, "language": language, "entity": "" if tell is _mixed else entity.id})
         told = len(entities) * passages_per_entity
@@ -51,6 +64,18 @@ def build_corpus(entities: Sequence[Entity], seed: int, passages_per_entity: int
 
 
 Teller = Callable[[Entity, Sequence[Entity], Language, random.Random], str]
+
+
+def _always_the_same(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
+    """Every fact of one entity in one wording and one order, and its name in the other language."""
+    return passage_said_once(entity, language)
+
+
+def passage_said_once(entity: Entity, language: Language) -> str:
+    """Return the one text that a corpus built with ``said="once"`` has about an entity."""
+    sentences = [statement(entity, relation, language) for relation in entity.values]
+    name = fill(shared_wordings(language, "names")[0], **entity.name)
+    return _between(language).join([*sentences, name])
 
 
 def _plain(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
@@ -139,4 +164,9 @@ def _join(sentences: Sequence[str], language: Language, rng: random.Random) -> s
     shuffled = rng.sample(sentences, len(sentences))
     if rng.random() < NEWLINE_SHARE:
         return "\n".join(shuffled)
-    return ("" if language == "zh" else " ").join(shuffled)
+    return _between(language).join(shuffled)
+
+
+def _between(language: Language) -> str:
+    """What stands between two sentences of a paragraph."""
+    return "" if language == "zh" else " "

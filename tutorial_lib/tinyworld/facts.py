@@ -1,6 +1,6 @@
 """The facts of TinyWorld: six tables of entities, fourteen relations, every name in Chinese and English.
 
-The tables are plain CSV files in ``facts/``; the Markdown files beside them name the source of each. A table's columns
+The tables are plain CSV files in ``facts/``; ``SOURCES.md`` beside them names the source of each. A table's columns
 ``<relation>_zh`` and ``<relation>_en`` hold a value in each language; a column without a suffix (an atomic number, a postal code) is
 the same in both.
 """

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from transformers import (
     default_data_collator,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
+from tutorial_lib.errors import DataError
 from tutorial_lib.tinyworld.build import CORPUS_FOLDER, TOKENIZER_FOLDER
+from tutorial_lib.training import last_checkpoint
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class PretrainConfig:
     weight_decay: float = 0.1
     seed: int = 0
 
+    def shortened(self, max_steps: int) -> "PretrainConfig":
+        """Return the same with another number of steps, of which at most a tenth is warm-up."""
+        return replace(self, max_steps=max_steps, warmup_steps=min(self.warmup_steps, max_steps // 10))
+
 
 def pack(corpus: Dataset, tokenizer: PreTrainedTokenizerBase, context: int) -> Dataset:
     """Join all passages, each ended by ``</s>``, and cut the stream into rows of `context` tokens (``input_ids`` and ``labels``)."""
@@ -53,8 +58,13 @@ def pretrain(data: Path, out: Path, config: PretrainConfig | None = None) -> Pat
     Returns:
         The folder of the finished model: weights in float16 with ``dtype: float32`` in its configuration, so that a plain
         ``from_pretrained`` gives float32 weights from half the bytes; tokenizer; ``training.json`` with the loss curve.
+
+    Raises:
+        DataError: `data` is no such folder.
     """
     config = config or PretrainConfig()
+    if missing := [part for part in (CORPUS_FOLDER, TOKENIZER_FOLDER) if not (data / part).is_dir()]:
+        raise DataError(f"{data} has no {' and no '.join(missing)}: make it with python -m tutorial_lib.tinyworld build --out {data}")
     if _is_finished(out / "final", config):
         return out / "final"
     set_seed(config.seed)
@@ -94,7 +104,7 @@ def pretrain(data: Path, out: Path, config: PretrainConfig | None = None) -> Pat
         train_dataset=rows,
         data_collator=default_data_collator,
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)) if out.exists() else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
     return _save(trainer, tokenizer, config, out / "final", corpus_tokens=len(rows) * config.context)
 
 

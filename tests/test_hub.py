@@ -1,0 +1,134 @@
+"""The way to the hub: with one (a stand-in on localhost), a cache and no network, and with a hub that is silent, or wrong, or gone."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from hub_stand_in import Hub, serve
+
+from tutorial_lib.errors import DataError, HubUnreachableError, ModelError
+from tutorial_lib.hub import looks_like_folder, require_reachable
+from tutorial_lib.profiles import PROFILES
+
+ARTICLE = PROFILES["article"]
+PATIENCE = 15  # seconds until a learner without a network must know what to do
+ROWS = [{"instruction": f"第{number}题", "input": "", "output": f"答{number}"} for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def hub(tiny_model_folder, tmp_path_factory):
+    """A hub with the article's model and data set, small ones."""
+    folder = tmp_path_factory.mktemp("hub")
+    shutil.copytree(tiny_model_folder, folder / "model")
+    (folder / "data").mkdir()
+    (folder / "data" / "README.md").write_text("# A data set\n", encoding="utf-8")
+    (folder / "data" / "train.json").write_text(json.dumps(ROWS, ensure_ascii=False), encoding="utf-8")
+    with serve({f"models/{ARTICLE.model}": folder / "model", f"datasets/{ARTICLE.dataset}": folder / "data"}) as running:
+        yield running
+
+
+def train(out: Path, cache: Path, **settings: str) -> subprocess.CompletedProcess:
+    """Run the article's profile on a few rows in a process of its own: the libraries read their settings when they are imported."""
+    few = ["--limit-rows", "8", "--evaluation-rows", "4", "--max-new-tokens", "2"]
+    return subprocess.run(
+        [sys.executable, "-m", "tutorial_lib.train", "--profile", "article", "--out", str(out), *few],
+        env={**{name: value for name, value in os.environ.items() if not name.startswith("HF_")}, "HF_HOME": str(cache), **settings},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+
+
+def test_article_profile_runs_from_a_mirror_and_then_from_the_cache_without_a_network(hub: Hub, tmp_path):
+    first = train(tmp_path / "first", tmp_path / "cache", HF_ENDPOINT=hub.address)
+    assert first.returncode == 0, first.stderr
+    assert any(request.endswith("/model.safetensors") for request in hub.requests)
+    assert any(request.endswith("/train.json") for request in hub.requests)
+    asked = len(hub.requests)
+    second = train(tmp_path / "second", tmp_path / "cache", HF_ENDPOINT=hub.address, HF_HUB_OFFLINE="1")
+    assert second.returncode == 0, second.stderr
+    assert len(hub.requests) == asked, "offline means: not one request"
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
+    assert weights[0] == weights[1]
+
+
+@pytest.fixture
+def endpoint(monkeypatch, tmp_path):
+    """Point the libraries in this process at an address, with an empty cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+    def point_at(address: str) -> None:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+
+    return point_at
+
+
+def test_repository_that_the_hub_has_is_reachable(hub, endpoint):
+    endpoint(hub.address)
+    require_reachable(ARTICLE.model, "model")
+    require_reachable(ARTICLE.dataset, "dataset")
+
+
+@pytest.mark.parametrize(("kind", "error", "word"), [("model", ModelError, "no model"), ("dataset", DataError, "no data set")])
+def test_repository_that_the_hub_does_not_have_is_told_apart_from_no_network(hub, endpoint, kind, error, word):
+    endpoint(hub.address)
+    with pytest.raises(error, match=rf"{word} 'somebody/something'.*check the spelling") as raised:
+        require_reachable("somebody/something", kind)
+    assert not isinstance(raised.value, HubUnreachableError)
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+def test_hub_that_refuses_says_its_status_and_the_ways_on(hub, endpoint, monkeypatch, status):
+    endpoint(hub.address)
+    monkeypatch.setattr(hub, "failure", status)
+    with pytest.raises(HubUnreachableError, match=rf"answered {status}.*HF_ENDPOINT"):
+        require_reachable(ARTICLE.model, "model")
+
+
+@pytest.fixture(params=["silent", "black hole", "no such name", "closed port", "not http"])
+def dead_address(request):
+    """Addresses that a learner without a network, or behind a wall, meets."""
+    if request.param == "black hole":
+        yield "http://192.0.2.1"  # reserved for documentation, RFC 5737: packets to it vanish
+    elif request.param == "no such name":
+        yield "http://hub.invalid"  # RFC 2606: never resolves
+    else:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            if request.param == "silent":
+                listener.listen()  # connections are taken and never answered
+            elif request.param == "not http":
+                address = address.replace("http://", "ftp://")
+            yield address
+
+
+def test_hub_that_can_not_be_reached_is_told_within_seconds(endpoint, dead_address):
+    endpoint(dead_address)
+    start = time.perf_counter()
+    with pytest.raises(HubUnreachableError) as raised:
+        require_reachable(ARTICLE.model, "model")
+    assert time.perf_counter() - start < PATIENCE
+    for part in (ARTICLE.model, dead_address, "HF_ENDPOINT", "local folder", "TUTORIAL_PROFILE=tiny"):
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize("source", ["./model", "../model", "/data/model", "~/model", "a/b/c", "C:\\models\\x"])
+def test_path_is_no_hub_id(source):
+    assert looks_like_folder(source)
+
+
+@pytest.mark.parametrize("source", ["gpt2", "Langboat/bloom-800m-zh"])
+def test_name_and_owner_slash_name_are_hub_ids(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not looks_like_folder(source)
+    Path(source).mkdir(parents=True)
+    assert looks_like_folder(source), "a folder of that name here comes first, as in transformers"
