@@ -1,6 +1,7 @@
 import csv
 import json
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import datasets
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
 
+from tutorial_lib import data
 from tutorial_lib.data import (
     COLUMNS,
     MAX_CHARACTERS,
@@ -457,11 +459,22 @@ def test_tinyworlds_splits_share_no_entity(splits):
 
 def test_tinyworld_is_made_once_in_the_runs_folder(own_runs_folder, splits):
     folder = tinyworld_folder()
-    assert folder == tinyworld_folder("tinyworld:42") == own_runs_folder / "data" / "tinyworld-42"
+    assert folder == tinyworld_folder("tinyworld:42") != tinyworld_folder("tinyworld:43")
+    assert folder.parent == own_runs_folder / "data"
     before = (folder / "dataset_dict.json").stat()
     load_splits("tinyworld")
     assert (folder / "dataset_dict.json").stat().st_mtime_ns == before.st_mtime_ns
     assert [path.name for path in folder.parent.glob(".*")] == []  # nothing half-made is left beside it
+
+
+@pytest.mark.parametrize("changed", ["wordings.toml", "instructions.py", "facts/animals.csv"])
+def test_data_made_by_another_version_of_the_kit_is_not_used(tmp_path, monkeypatch, changed):
+    shutil.copytree(Path(data.__file__).parent / "tinyworld", tmp_path / "tinyworld", ignore=shutil.ignore_patterns("base*"))
+    monkeypatch.setattr(data, "__file__", str(tmp_path / "data.py"))
+    before = tinyworld_folder()
+    with (tmp_path / "tinyworld" / changed).open("a", encoding="utf-8") as file:
+        file.write("\n")
+    assert tinyworld_folder() != before
 
 
 @pytest.mark.parametrize("source", ["tinyworld:x", "tinyworld:-1", "tinyworld:1.5"])

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,7 +325,7 @@ def tinyworld_folder(source: str = TINYWORLD) -> Path:
     if seed_text and not seed_text.isdecimal():
         raise DataError(f"{source!r}: the seed after the colon must be a whole number")
     seed = int(seed_text or TINYWORLD_SEED)
-    folder = runs_dir() / "data" / f"tinyworld-{seed}"
+    folder = runs_dir() / "data" / f"tinyworld-{seed}-{_maker_digest()}"
     if not folder.exists():
         from tutorial_lib.tinyworld.build import build_instruction_dataset, save_quietly  # only who makes the data needs its maker
 
@@ -339,6 +340,13 @@ def tinyworld_folder(source: str = TINYWORLD) -> Path:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _maker_digest() -> str:
+    """Return a digest of what makes TinyWorld's rows: data made by an older version of the kit is not taken for today's."""
+    maker = Path(__file__).parent / "tinyworld"
+    sources = sorted([*maker.glob("*.py"), *maker.glob("*.toml"), *maker.glob("facts/*.csv")])
+    return f"{zlib.crc32(b''.join(path.read_bytes() for path in sources)):08x}"
 
 
 def first_rows(dataset: Dataset, task: str | None, limit: int) -> Sequence[dict]:

@@ -39,6 +39,15 @@ def require_reachable(repo_id: str, repo_type: Literal["model", "dataset"]) -> N
         raise _unreachable(repo_id, repo_type, f"{constants.ENDPOINT} can't be reached ({type(error).__name__})") from None
 
 
+def endpoint_trouble(timeout: float = PROBE_TIMEOUT) -> str | None:
+    """Ask the hub's address for a sign of life; return None where it gives one, else what went wrong, in a few words."""
+    try:
+        huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
+    except Exception as error:  # whatever the HTTP library raises for no route, no name, no answer
+        return f"can't be reached ({type(error).__name__})"
+    return None
+
+
 def looks_like_folder(source: str) -> bool:
     """Tell a path from a hub id: a hub id is ``name`` or ``owner/name``, without a leading dot, slash or tilde."""
     return source.startswith((".", "/", "~", os.sep)) or source.count("/") > 1 or "\\" in source or Path(source).exists()
