@@ -12,18 +12,22 @@ from tutorial_lib.hub import looks_like_folder, require_reachable
 
 TINYWORLD = "tinyworld"  # names the base model that ships with the kit
 TINYWORLD_BASE = Path(__file__).parent / "tinyworld" / "base"
+# … and the one of an experiment: it has read the same facts, each always in one wording and one order.
+SAID_ONCE = "tinyworld-said-once"
+SAID_ONCE_BASE = Path(__file__).parent / "tinyworld" / "base_said_once"
+SHIPPED = {TINYWORLD: TINYWORLD_BASE, SAID_ONCE: SAID_ONCE_BASE}
 
 
 def resolve_model(source: str | Path) -> str:
-    """Return what ``from_pretrained`` takes for `source`: ``"tinyworld"``, a local folder, or a hub id.
+    """Return what ``from_pretrained`` takes for `source`: ``"tinyworld"``, ``"tinyworld-said-once"``, a local folder, or a hub id.
 
     Raises:
         ModelError: a folder that does not exist or holds no model.
         HubUnreachableError: a hub id that is not cached while the hub can't be reached.
     """
     source = str(source)
-    if source == TINYWORLD:
-        return str(TINYWORLD_BASE)
+    if source in SHIPPED:
+        return str(SHIPPED[source])
     if not looks_like_folder(source):
         require_reachable(source, "model")
         return source

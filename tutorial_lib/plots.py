@@ -226,18 +226,20 @@ def plot_next_tokens(candidates: Mapping[str, Mapping[str, float]], title: str) 
 
 
 @_picture
-def plot_before_after(before: Mapping[str, float], after: Mapping[str, float], title: str) -> Figure:
-    """Show shares (0 to 1) before and after training, a pair of bars a group."""
+def plot_before_after(
+    before: Mapping[str, float], after: Mapping[str, float], title: str, labels: tuple[str, str] = ("before", "after")
+) -> Figure:
+    """Show shares (0 to 1) before and after training, or of two models named by `labels`: a pair of bars a group."""
     names = list(after)[::-1]
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.42 * len(names)))
     places = np.arange(len(names))
-    for shift, shares, colour, label in [(0.2, before, GREY, "before"), (-0.2, after, BLUE, "after")]:
+    for shift, shares, colour, label in [(0.2, before, GREY, labels[0]), (-0.2, after, BLUE, labels[1])]:
         bars = axes.barh(places + shift, [100 * shares.get(name, 0) for name in names], height=0.38, color=colour, label=label)
         axes.bar_label(bars, [f"{shares.get(name, 0):.0%}" for name in names], padding=3, fontsize=8)
     axes.set_yticks(places, names)
     axes.set_xlim(0, 112)
     axes.set_xlabel("answered exactly (% of the questions)")
-    figure.legend(frameon=False, loc="outside right center")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     axes.set_title(title)
     return figure
 

@@ -6,6 +6,7 @@ from transformers import BloomConfig, BloomForCausalLM
 from world_reference import KINDS, LANGUAGES, canonical, things
 
 from tutorial_lib.models import load_tokenizer
+from tutorial_lib.tinyworld.corpus import passage_said_once
 from tutorial_lib.tinyworld.facts import load_entities
 from tutorial_lib.tinyworld.probe import Probe, completes, make_probes, summarize
 from tutorial_lib.tinyworld.tokenizer import train_tokenizer
@@ -68,6 +69,18 @@ def test_a_probe_has_the_tokens_of_the_whole_statement(probes, tokenizer):
     for probe in probes:
         text = canonical(things()[probe.entity], probe.relation, probe.language)
         assert [*probe.prompt_ids, *probe.answer_ids] == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_a_probe_in_a_passage_begins_with_all_that_stands_before_the_fact(tokenizer):
+    entities = {entity.id: entity for entity in load_entities()}
+    for probe in make_probes(list(entities.values()), tokenizer, in_passage=True):
+        passage = passage_said_once(entities[probe.entity], probe.language)
+        ids = [*probe.prompt_ids, *probe.answer_ids]
+        assert ids == tokenizer(passage, add_special_tokens=False)["input_ids"][: len(ids)]
+        relations = list(things()[probe.entity].values)
+        lines = 2 + relations.index(probe.relation)  # the heading, and a line a fact
+        assert tokenizer.decode(ids).rstrip("\n") == "\n".join(passage.split("\n")[:lines])
+        assert tokenizer.decode(probe.answer_ids).strip() == things()[probe.entity].values[probe.relation][probe.language]
 
 
 def test_a_value_that_stands_in_the_name_too_is_cut_at_its_last_place(probes, tokenizer):

@@ -41,8 +41,8 @@ def build_corpus(
         entities: all appear, whatever split they fall into later: the base model is to know every fact.
         seed: of every choice of wording and order.
         passages_per_entity: in each language.
-        said: ``"once"`` is for an experiment: an entity's passages are all the same text, its facts in their canonical wording and in the
-            table's order; passages that tell no fact are as ever.
+        said: ``"once"`` is for an experiment: an entity's passages are all the same text (``passage_said_once``); passages that tell no
+            fact are as ever.
 
     Returns:
         Dicts with ``text``, ``language`` ("zh" or "en") and ``entity`` (the id of the entity that it is about, or "" where it is about
@@ -67,15 +67,23 @@ Teller = Callable[[Entity, Sequence[Entity], Language, random.Random], str]
 
 
 def _always_the_same(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
-    """Every fact of one entity in one wording and one order, and its name in the other language."""
+    """Every fact of one entity in one wording and one order."""
     return passage_said_once(entity, language)
 
 
 def passage_said_once(entity: Entity, language: Language) -> str:
-    """Return the one text that a corpus built with ``said="once"`` has about an entity."""
-    sentences = [statement(entity, relation, language) for relation in entity.values]
-    name = fill(shared_wordings(language, "names")[0], **entity.name)
-    return _between(language).join([*sentences, name])
+    """Return the one text that a corpus built with ``said="once"`` has about an entity: its name, then a line a fact, as a table has it.
+
+    As in the biographies of Allen-Zhu and Li, the name is said once, at the beginning, and the facts follow in a fixed order.
+    """
+    heading = fill(corpus_wordings(language)["sheet_headings"][0], x=entity.in_sentence[language])
+    return "\n".join([heading, *(sheet_line(entity, relation, language) for relation in entity.values)])
+
+
+def sheet_line(entity: Entity, relation: str, language: Language) -> str:
+    """Return one fact as a line of a fact sheet, which does not say whose it is."""
+    label = relation_wordings()[relation, language].label
+    return corpus_wordings(language)["sheet_line"].format(label=label, v=entity.values[relation][language])
 
 
 def _plain(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
@@ -86,13 +94,9 @@ def _plain(entity: Entity, entities: Sequence[Entity], language: Language, rng: 
 
 def _sheet(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
     """A heading with the entity's name, then a line a fact: the name stands far from the value."""
-    words = corpus_wordings(language)
-    lines = [
-        words["sheet_line"].format(label=relation_wordings()[relation, language].label, v=values[language])
-        for relation, values in entity.values.items()
-    ]
+    lines = [sheet_line(entity, relation, language) for relation in entity.values]
     rng.shuffle(lines)
-    heading = fill(rng.choice(words["sheet_headings"]), x=entity.in_sentence[language])
+    heading = fill(rng.choice(corpus_wordings(language)["sheet_headings"]), x=entity.in_sentence[language])
     return "\n".join([heading, *lines])
 
 
@@ -164,9 +168,4 @@ def _join(sentences: Sequence[str], language: Language, rng: random.Random) -> s
     shuffled = rng.sample(sentences, len(sentences))
     if rng.random() < NEWLINE_SHARE:
         return "\n".join(shuffled)
-    return _between(language).join(shuffled)
-
-
-def _between(language: Language) -> str:
-    """What stands between two sentences of a paragraph."""
-    return "" if language == "zh" else " "
+    return ("" if language == "zh" else " ").join(shuffled)

@@ -113,27 +113,32 @@ def _build_split(entities: Sequence[Entity], recipe: Recipe, rng: random.Random)
 def _relation_rows(entities: Sequence[Entity], language: Language, recipe: Recipe, rng: random.Random) -> Iterator[Row]:
     sizes = Counter(entity.kind for entity in entities)
     for entity in entities:
-        count = recipe.wordings_small_kind if sizes[entity.kind] < SMALL_KIND else recipe.wordings
-        for relation in entity.values:
-            wordings = relation_wordings()[relation, language]
-            # One wording in six takes the entity's name from the `input` column, as the article's data does.
-            templates = [*wordings.questions, rng.choice(wordings.questions_with_input)]
-            for template in rng.sample(templates, count):
-                in_input = template in wordings.questions_with_input
-                yield {
-                    "instruction": fill(
-                        template,
-                        x=entity.in_sentence[language],
-                        label=wordings.label,
-                        kind=kind_name(entity.kind, language),
-                    ),
-                    "input": entity.name[language] if in_input else "",
-                    "output": statement(entity, relation, language),
-                    "task": RELATION_TASK,
-                    "relation": relation,
-                    "language": language,
-                    "entity": entity.id,
-                }
+        wordings = recipe.wordings_small_kind if sizes[entity.kind] < SMALL_KIND else recipe.wordings
+        yield from relation_rows(entity, language, wordings, rng)
+
+
+def relation_rows(entity: Entity, language: Language, wordings: int, rng: random.Random) -> Iterator[Row]:
+    """Yield, for each fact of an entity, questions in up to so many wordings, drawn at random, with the canonical statement as answer."""
+    for relation in entity.values:
+        known = relation_wordings()[relation, language]
+        # One wording in six takes the entity's name from the `input` column, as the article's data does.
+        templates = [*known.questions, rng.choice(known.questions_with_input)]
+        for template in rng.sample(templates, min(wordings, len(templates))):
+            in_input = template in known.questions_with_input
+            yield {
+                "instruction": fill(
+                    template,
+                    x=entity.in_sentence[language],
+                    label=known.label,
+                    kind=kind_name(entity.kind, language),
+                ),
+                "input": entity.name[language] if in_input else "",
+                "output": statement(entity, relation, language),
+                "task": RELATION_TASK,
+                "relation": relation,
+                "language": language,
+                "entity": entity.id,
+            }
 
 
 def _instruction(task: str, language: Language, rng: random.Random, **values: str) -> str:

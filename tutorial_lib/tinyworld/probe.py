@@ -7,6 +7,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tutorial_lib.tinyworld.corpus import passage_said_once, sheet_line
 from tutorial_lib.tinyworld.facts import LANGUAGES, Entity, Language
 from tutorial_lib.tinyworld.wordings import statement
 
@@ -22,23 +23,33 @@ class Probe:
     answer_ids: tuple[int, ...]
 
 
-def make_probes(entities: Sequence[Entity], tokenizer: PreTrainedTokenizerBase) -> list[Probe]:
-    """Return a probe for each fact in each language, in the canonical wording.
+def make_probes(entities: Sequence[Entity], tokenizer: PreTrainedTokenizerBase, *, in_passage: bool = False) -> list[Probe]:
+    """Return a probe for each fact in each language.
 
-    The whole statement is tokenized and then cut at the token where the value begins. Tokenizing the beginning by itself can give other
+    The whole text is tokenized and then cut at the token where the value begins. Tokenizing the beginning by itself can give other
     tokens than the model has ever seen there ("is " ends in a space that belongs to the next word).
+
+    Args:
+        entities: whose facts.
+        tokenizer: of the model that is asked.
+        in_passage: begin with everything that stands before the fact in the passage of a corpus "said once" (``passage_said_once``),
+            instead of with a statement of the fact in its canonical wording.
     """
     probes = []
     for entity in entities:
-        for relation, values in entity.values.items():
-            for language in LANGUAGES:
-                text = statement(entity, relation, language)
-                start = text.rindex(values[language])
+        for language in LANGUAGES:
+            passage = passage_said_once(entity, language)
+            for relation, values in entity.values.items():
+                said = sheet_line(entity, relation, language) if in_passage else statement(entity, relation, language)
+                text, begin = (passage, passage.index(said)) if in_passage else (said, 0)
+                start, end = begin + said.rindex(values[language]), begin + len(said)
                 encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
                 # Offsets may count a word's leading space: the value begins in the first token that reaches beyond `start`.
-                cut = next(i for i, (_, end) in enumerate(encoding["offset_mapping"]) if end > start)
+                offsets = encoding["offset_mapping"]
+                cut = next(i for i, (_, token_end) in enumerate(offsets) if token_end > start)
+                stop = next((i for i, (_, token_end) in enumerate(offsets) if token_end > end), len(offsets))
                 ids = encoding["input_ids"]
-                probes.append(Probe(entity.id, relation, language, tuple(ids[:cut]), tuple(ids[cut:])))
+                probes.append(Probe(entity.id, relation, language, tuple(ids[:cut]), tuple(ids[cut:stop])))
     return probes
 
 
