@@ -6,9 +6,15 @@ BIN := $(VENV)/bin
 # What a set-up depends on: when one of these changes, it is brought up to date.
 RECIPE := pyproject.toml constraints.txt
 
-# Last notebook first, in a runs folder of their own: each must do without what another leaves behind.
-NOTEBOOKS = $(shell ls -r notebooks/*.ipynb)
-NBMAKE = --nbmake --nbmake-timeout=300 --timeout=600 $(NOTEBOOKS)
+# Copies of the notebooks are run and kept with their outputs, which the prose is then compared with. Last notebook first, in a runs folder of
+# their own: each must do without what another leaves behind.
+COPIES := runs/test/notebooks
+NBMAKE = --nbmake --overwrite --nbmake-timeout=300 --timeout=600 $(shell ls -r notebooks/*.ipynb | sed 's,^notebooks,$(COPIES),')
+define test-notebooks
+	rm -rf runs/test && mkdir -p runs/test && cp -R notebooks $(COPIES)
+	TUTORIAL_RUNS=$(CURDIR)/runs/test $(1)/python -m pytest $(NBMAKE)
+	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) $(1)/python -m pytest tests/test_lessons.py -k every_figure_in_prose
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help lab run test test-latest lint clean
@@ -24,11 +30,11 @@ run: $(VENV)/.ready ## set up and run the whole course without a browser; result
 
 test: $(VENV)/.ready-dev ## set up and run all tests, the notebooks included
 	$(BIN)/python -m pytest
-	rm -rf runs/test && TUTORIAL_RUNS=$(CURDIR)/runs/test $(BIN)/python -m pytest $(NBMAKE)
+	$(call test-notebooks,$(BIN))
 
 test-latest: $(LATEST)/.ready-dev ## the same tests with the newest releases that pyproject.toml admits
 	$(LATEST)/bin/python -m pytest
-	rm -rf runs/test-latest && TUTORIAL_RUNS=$(CURDIR)/runs/test-latest $(LATEST)/bin/python -m pytest $(NBMAKE)
+	$(call test-notebooks,$(LATEST)/bin)
 
 lint: $(VENV)/.ready-dev ## check style and formatting
 	$(BIN)/ruff check .

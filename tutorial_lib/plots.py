@@ -244,6 +244,67 @@ def plot_before_after(
     return figure
 
 
+@_picture
+def plot_examples(rows: Mapping[str, Sequence[str]], asked: Sequence[bool], title: str) -> Figure:
+    """Show a training example as a small table, a column a token, columns that carry loss coloured.
+
+    Args:
+        rows: name of a row ("reads", "label") -> its tokens as readable text; all equally long.
+        asked: for each token whether it carries loss.
+        title: what is to be seen.
+    """
+    figure, axes = plt.subplots(figsize=(9, 0.5 + 0.45 * len(rows)))
+    for line, (name, tokens) in enumerate(rows.items()):
+        axes.text(-0.15, -line, name, ha="right", va="center")
+        for column, (token, colour) in enumerate(zip(tokens, asked, strict=True)):
+            face = ROLE_COLOURS["response"] if colour else ROLE_COLOURS["padding"]
+            axes.add_patch(plt.Rectangle((column + 0.03, -line - 0.42), 0.94, 0.84, color=face, linewidth=0))
+            axes.text(column + 0.5, -line, token, ha="center", va="center")
+    axes.set_xlim(-1.2, len(asked))
+    axes.set_ylim(-len(rows) + 0.5, 0.5)
+    axes.axis("off")
+    axes.set_title(title)
+    return figure
+
+
+@_picture
+def plot_attention(masks: Mapping[str, Sequence[Sequence[bool]]], title: str) -> Figure:
+    """Show attention masks side by side: dark where a token (row) may look at another (column)."""
+    figure, all_axes = plt.subplots(1, len(masks), figsize=(2.9 * len(masks), 3.2), squeeze=False)
+    for axes, (name, mask) in zip(all_axes[0], masks.items(), strict=True):
+        grid = np.asarray(mask)
+        axes.imshow(grid, cmap=ListedColormap([ROLE_COLOURS["padding"], BLUE]), vmin=0, vmax=1)
+        axes.set_title(f"{name}: {grid.mean():.0%} seen", fontsize=10)
+        axes.set_xlabel("looks at token")
+        axes.set_ylabel("token")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@_picture
+def plot_abilities(shares: Mapping[str, Mapping[str, float]], title: str) -> Figure:
+    """Show shares (0 to 1) of several models at several tasks: a group of bars a task, a colour a model.
+
+    Args:
+        shares: name of a task -> {name of a model: share}; a model that a task can't be put to is left out there.
+        title: what is to be seen.
+    """
+    models = list(dict.fromkeys(model for values in shares.values() for model in values))
+    figure, axes = plt.subplots(figsize=(8, 0.9 + 0.85 * len(shares)))
+    places, height = np.arange(len(shares))[::-1], 0.8 / len(models)
+    for index, (model, colour) in enumerate(zip(models, (BLUE, ORANGE, GREEN, PURPLE), strict=False)):
+        heights = places + (len(models) / 2 - index - 0.5) * height
+        values = [values.get(model) for values in shares.values()]
+        bars = axes.barh(heights, [100 * (value or 0) for value in values], height=0.9 * height, color=colour, label=model)
+        axes.bar_label(bars, ["can't be asked" if value is None else f"{value:.0%}" for value in values], padding=3, fontsize=9)
+    axes.set_yticks(places, list(shares))
+    axes.set_xlim(0, 112)
+    axes.set_xlabel("right (% of the statements)")
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(models))
+    axes.set_title(title)
+    return figure
+
+
 def _role(label: int, seen: int, end_id: int) -> str:
     if not seen:
         return "padding"

@@ -149,7 +149,7 @@ def test_a_model_that_learned_some_statements_completes_these_and_no_others(prob
     assert completes(model.eval(), tokenizer, [*taught, *untaught], batch_size=5) == [True] * len(taught) + [False] * len(untaught)
 
 
-def learn(model, sentences, steps: int = 60) -> None:
+def learn(model, sentences, steps: int = 150) -> None:
     """Train until the sentences are known by heart: padding on the right, no padding in the loss."""
     width = max(map(len, sentences))
     input_ids = torch.tensor([ids + [3] * (width - len(ids)) for ids in sentences])
