@@ -238,7 +238,7 @@ def plot_before_after(
         axes.bar_label(bars, [f"{shares.get(name, 0):.0%}" for name in names], padding=3, fontsize=8)
     axes.set_yticks(places, names)
     axes.set_xlim(0, 112)
-    axes.set_xlabel("answered exactly (% of the questions)")
+    axes.set_xlabel("answered exactly (% of the questions)" if labels == ("before", "after") else "% of the questions")
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
     axes.set_title(title)
     return figure
