@@ -13,7 +13,7 @@ NBMAKE = --nbmake --overwrite --nbmake-timeout=300 --timeout=600 $(shell ls -r n
 define test-notebooks
 	rm -rf runs/test && mkdir -p runs/test && cp -R notebooks $(COPIES)
 	TUTORIAL_RUNS=$(CURDIR)/runs/test $(1)/python -m pytest $(NBMAKE)
-	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) $(1)/python -m pytest tests/test_lessons.py -k every_figure_in_prose
+	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) $(1)/python -m pytest tests/test_lessons.py
 endef
 
 .DEFAULT_GOAL := help

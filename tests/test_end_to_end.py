@@ -33,20 +33,13 @@ def test_base_can_not_answer_held_out_questions(model, tokenizer, splits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("dataset", "held_out_bar"),
-    [
-        ("tinyworld", 0.90),
-        # Another split and other wordings, from the same base: the recipe must not depend on the course's own seed.
-        ("tinyworld:7341", 0.88),
-    ],
-)
-def test_the_articles_recipe_teaches_to_answer(dataset, held_out_bar, tmp_path):
-    main(["--out", str(tmp_path / "run"), "--dataset", dataset, "--evaluation-rows", "1000"])
+def test_the_articles_recipe_teaches_to_answer_whatever_the_split(tmp_path):
+    """Another split and other wordings than the course's own, from the same base. (The course's own: ``test_lessons.py``, notebook 07.)"""
+    main(["--out", str(tmp_path / "run"), "--dataset", "tinyworld:7341", "--evaluation-rows", "1000"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     before, after = metrics["before"]["exact_match"], metrics["after"]["exact_match"]
     for language in LANGUAGES:
-        assert before["held_out"][language] <= 0.02, dataset
-        assert after["held_out"][language] >= held_out_bar, dataset
-        assert after["train"][language] >= 0.98, dataset
-    assert metrics["after"]["stopping_rate"] >= 0.99, dataset
+        assert before["held_out"][language] <= 0.02
+        assert after["held_out"][language] >= 0.88
+        assert after["train"][language] >= 0.98
+    assert metrics["after"]["stopping_rate"] >= 0.99

@@ -161,6 +161,25 @@ def shares_after(label: str, text: str) -> list[float]:
 
 
 @pytest.mark.skipif(EXECUTED is None, reason="`make test` sets EXECUTED_NOTEBOOKS once the notebooks have run")
+def test_the_articles_recipe_in_07_teaches_to_answer():
+    text = printed("07_trainer")
+    for language in ("zh", "en"):
+        [share] = shares_after(f"held-out questions answered exactly, {language}", text)
+        assert share >= 0.9, language
+    [stopped] = shares_after("stopped by itself", text)
+    assert stopped >= 0.99
+
+
+@pytest.mark.skipif(EXECUTED is None, reason="`make test` sets EXECUTED_NOTEBOOKS once the notebooks have run")
+def test_most_changes_of_10_do_clear_harm():
+    lines = re.findall(r"^(.{32}) *([\d.]+)% *([\d.]+)% +(\S+)   (clear|small|none measured)$", printed("10_what_breaks"), re.MULTILINE)
+    assert len(lines) >= 13
+    assert sum(harm == "clear" for *_, harm in lines) >= 8
+    harmless = next(line for line in lines if line[0].strip() == "nothing changed")
+    assert float(harmless[1]) > 75
+
+
+@pytest.mark.skipif(EXECUTED is None, reason="`make test` sets EXECUTED_NOTEBOOKS once the notebooks have run")
 def test_the_experiments_of_11_come_out_as_its_prose_says():
     text = printed("11_form_or_knowledge")
     [known], [unknown] = shares_after("the base knew the fact", text), shares_after("the base did not know it", text)
