@@ -125,9 +125,8 @@ LAYERS = [
     ("hub", "formatting"),
     ("models", "data", "inference", "objectives"),
     ("evaluation", "training"),
-    ("dashboard", "whatif", "plots"),
-    ("widgets",),
-    ("train", "chat", "course", "book", "pictures", "doctor"),
+    ("whatif", "plots"),
+    ("train", "chat", "course", "doctor"),
 ]
 
 

@@ -15,7 +15,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tutorial_lib.formatting import IGNORE_INDEX, MAX_LENGTH, RESPONSE_PREFIX
+from tutorial_lib.evaluation import is_exact, stopping_rate
+from tutorial_lib.formatting import IGNORE_INDEX, MAX_LENGTH, RESPONSE_PREFIX, encode_prompt, format_prompt
+from tutorial_lib.inference import Answer
 from tutorial_lib.models import load_model
 
 CLEAR_HARM, SMALL_HARM = 0.10, 0.03  # loss of exact match or of the stopping rate, as shares
@@ -117,8 +119,7 @@ class Outcome:
 
 def encode(row: Row, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return ``input_ids`` and ``labels`` of a row, equally long."""
-    prompt = f"Human: {row['instruction']}\n{row['input']}".strip() + RESPONSE_PREFIX
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    prompt_ids = encode_prompt(row["instruction"], row["input"], tokenizer)
     response_ids = tokenizer(row["output"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * recipe.end_token
     prompt_labels = [IGNORE_INDEX] * len(prompt_ids) if recipe.mask_prompt else prompt_ids
     return (prompt_ids + response_ids)[: recipe.max_length], (prompt_labels + response_ids)[: recipe.max_length]
@@ -183,18 +184,19 @@ def is_broken(model: PreTrainedModel) -> bool:
 @torch.inference_mode()
 def ask(
     model: PreTrainedModel, recipe: Recipe, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, *, max_new_tokens: int = 32
-) -> list[tuple[str, bool]]:
-    """Answer each row greedily, 50 at a time; return the text, and whether the model ended it itself."""
+) -> list[Answer]:
+    """Answer each row greedily, 50 at a time."""
     answers = []
     for start in range(0, len(rows), 50):
-        texts = [f"Human: {row['instruction']}\n{row['input']}".strip() + recipe.response_prefix for row in rows[start : start + 50]]
+        prompts = [format_prompt(row["instruction"], row["input"]) for row in rows[start : start + 50]]
+        texts = [prompt.removesuffix(RESPONSE_PREFIX) + recipe.response_prefix for prompt in prompts]
         inputs = tokenizer(texts, padding=True, padding_side=recipe.ask_padding_side, add_special_tokens=False, return_tensors="pt")
         if not recipe.ask_attention_mask:
             inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
         output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)
         for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
             end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else None
-            answers.append((tokenizer.decode(ids[:end], skip_special_tokens=True).strip(), end is not None))
+            answers.append(Answer(tokenizer.decode(ids[:end], skip_special_tokens=True).strip(), stopped=end is not None))
     return answers
 
 
@@ -204,16 +206,16 @@ def measure(
     """Ask the questions and put figures on the answers. A model with nan weights answers nothing."""
     start = time.perf_counter()
     broken = is_broken(model)
-    answers = [("", False)] * len(questions) if broken else ask(model.float(), recipe, questions, tokenizer)
-    right = sum(text == row["output"].strip() for (text, _), row in zip(answers, questions, strict=True))
+    answers = [Answer("", stopped=False)] * len(questions) if broken else ask(model.float(), recipe, questions, tokenizer)
+    right = sum(is_exact(row["output"], given) for row, given in zip(questions, answers, strict=True))
     last = [loss for loss in losses if math.isfinite(loss)][-20:]
     return Outcome(
         exact_match=right / len(questions),
-        stopping_rate=sum(stopped for _, stopped in answers) / len(questions),
+        stopping_rate=stopping_rate(answers),
         loss=math.nan if broken else sum(last) / len(last),
         lost_steps=sum(not math.isfinite(loss) for loss in losses),
         seconds=time.perf_counter() - start,
-        answers=tuple(text for text, _ in answers),
+        answers=tuple(given.text for given in answers),
     )
 
 

@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--said",
         choices=["many-ways", "once"],
         default="many-ways",
-        help="once: each fact always in one wording and one order, the experiment of notebook 09 (default: many-ways)",
+        help="once: each fact always in one wording and one order, the experiment of notebook 11 (default: many-ways)",
     )
     build.set_defaults(run=_build)
 
