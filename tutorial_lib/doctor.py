@@ -89,7 +89,8 @@ def _packages() -> list[Finding]:
     wanted = {requirement.name: requirement for requirement in map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])}
     findings = []
     for name in SHOWN_PACKAGES:
-        version, range_ = importlib.metadata.version(name), wanted[name].specifier
+        # torch itself says for which hardware it was built; its package's metadata need not.
+        version, range_ = torch.__version__ if name == "torch" else importlib.metadata.version(name), wanted[name].specifier
         fits = range_.contains(version, prereleases=True)
         hint = "" if fits else f"the course needs {range_}: pip install -c constraints.txt -e . in the course's folder"
         findings.append(Finding(name, version, "good" if fits else "mend", hint))
