@@ -1,9 +1,15 @@
 """Measure answers: exact match by task and language, and how many answers stop by themselves."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from tutorial_lib.formatting import IGNORE_INDEX, EncodedExample
 from tutorial_lib.inference import Answer
 
 HAN = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
@@ -61,6 +67,25 @@ def stopping_rate(answers: Iterable[Answer]) -> float:
     """Return the share of answers that ended with the end-of-sequence token within the limit, from 0 to 1 (0 if there are none)."""
     stopped = [given.stopped for given in answers]
     return sum(stopped) / len(stopped) if stopped else 0.0
+
+
+@torch.inference_mode()
+def token_losses(model: PreTrainedModel, example: EncodedExample) -> list[float]:
+    """Return the loss of each token of one row (nats), nan where its label is -100 and for the first token, which nothing predicts.
+
+    The mean of those that are numbers is the model's own loss for this row. The model is put in evaluation mode for the time of the call.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        ids = torch.tensor([example["input_ids"]], device=model.device)
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, :-1].float()
+    finally:
+        model.train(was_training)
+    labels = torch.tensor(example["labels"][1:], device=model.device)
+    each = cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE_INDEX)
+    each[labels == IGNORE_INDEX] = torch.nan
+    return [math.nan, *each.tolist()]
 
 
 def _group(row: Mapping[str, str], column: str) -> str:

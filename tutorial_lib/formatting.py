@@ -35,7 +35,12 @@ def encode_prompt(instruction: str, input: str, tokenizer: PreTrainedTokenizerBa
 
 
 def encode_example(
-    example: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int = MAX_LENGTH, *, keep_end: bool = False
+    example: Mapping[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int = MAX_LENGTH,
+    *,
+    keep_end: bool = False,
+    prompt: str | None = None,
 ) -> EncodedExample:
     """Turn one instruction row into model inputs whose prompt carries no loss.
 
@@ -48,6 +53,7 @@ def encode_example(
         max_length: the longest result, in tokens.
         keep_end: when the answer is cut, put the end-of-sequence token in the last place instead of cutting it off, so that the
             model still learns to stop (the article's recipe cuts it off).
+        prompt: the prompt of another template, in place of the article's.
 
     Returns:
         Three equally long lists (at most `max_length` ints): ``input_ids``, ``attention_mask`` (all 1) and ``labels``, where every
@@ -60,7 +66,8 @@ def encode_example(
     instruction, input, output = (_text(example, column) for column in ("instruction", "input", "output"))
     if not output:
         raise RowError("column 'output' is empty: there is nothing to learn from this row; fill it or drop the row")
-    prompt_ids = encode_prompt(instruction, input, tokenizer)
+    prompt = format_prompt(instruction, input) if prompt is None else prompt
+    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     response_ids = [*tokenizer(output, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     room = max_length - len(prompt_ids)
     if room < (2 if keep_end else 1):

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextGenerationPipeline, pipeline
+from transformers import (
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TemperatureLogitsWarper,
+    TextGenerationPipeline,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    pipeline,
+)
 
 from tutorial_lib.formatting import format_prompt
 
@@ -82,6 +91,35 @@ def answer(
     finally:
         model.train(was_training)
     return [answers[i] for i in range(len(prompts))]
+
+
+@torch.inference_mode()
+def next_token_probabilities(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> torch.Tensor:
+    """Return the probability of each token of the vocabulary to be drawn next.
+
+    Changed by transformers' own processors in the order in which ``generate`` applies them: temperature, top-k, top-p.
+
+    Args:
+        model: a causal language model, in evaluation mode.
+        tokenizer: its tokenizer; no special token is added to the prompt.
+        prompt: what has been said so far; at least one token.
+        temperature: above 0; below 1 sharpens, above 1 flattens.
+        top_k: keep only the so many likeliest tokens; 0 keeps all.
+        top_p: keep the likeliest tokens that together have at least this probability (0 to 1); 1 keeps all.
+
+    Returns:
+        float32, shape (vocabulary size,); sums to 1.
+    """
+    inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(model.device)
+    scores = model(**inputs).logits[:, -1].float()
+    processors = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
+    if top_k:
+        processors.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        processors.append(TopPLogitsWarper(top_p))
+    return processors(inputs["input_ids"], scores).softmax(-1)[0]
 
 
 def _read(generated: str, tokenizer: PreTrainedTokenizerBase) -> Answer:

@@ -3,6 +3,7 @@
 Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind readers can tell apart.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import ParamSpec
@@ -10,6 +11,7 @@ from typing import ParamSpec
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -27,7 +29,9 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
 }
-ROLE_COLOURS = {"prompt": SKY, "response": ORANGE, "end": GREEN, "padding": "#DDDDDD"}
+ROLE_COLOURS = {"prompt": SKY, "response": ORANGE, "end": GREEN, "padding": "#DDDDDD", "cut off": "#FFFFFF"}
+# Pyplot's state is global, and JupyterLab hands a slider's messages to another thread of the kernel than a running cell.
+DRAWING = threading.RLock()
 
 Parameters = ParamSpec("Parameters")
 
@@ -37,11 +41,12 @@ def _picture(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]
 
     @wraps(draw)
     def in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
-        if CHINESE_FONT not in {font.name for font in font_manager.fontManager.ttflist}:
-            font_manager.fontManager.addfont(str(FONT_PATH))
-        with plt.rc_context(STYLE):
-            figure = draw(*args, **kwargs)
-        plt.close(figure)
+        with DRAWING:
+            if CHINESE_FONT not in {font.name for font in font_manager.fontManager.ttflist}:
+                font_manager.fontManager.addfont(str(FONT_PATH))
+            with plt.rc_context(STYLE):
+                figure = draw(*args, **kwargs)
+            plt.close(figure)
         return figure
 
     return in_style
@@ -88,9 +93,17 @@ def plot_counts(counts: Mapping[str, int], unit: str, title: str) -> Figure:
 
 @_picture
 def plot_roles(
-    tokens: Sequence[str], labels: Sequence[int], end_id: int, title: str, attention_mask: Sequence[int] | None = None
+    tokens: Sequence[str],
+    labels: Sequence[int],
+    end_id: int,
+    title: str,
+    attention_mask: Sequence[int] | None = None,
+    *,
+    ids: Sequence[int] | None = None,
+    losses: Mapping[str, Sequence[float]] | None = None,
+    kept: int | None = None,
 ) -> Figure:
-    """Show a row token by token, coloured by role, its label below each token.
+    """Show a row token by token, coloured by role; below each token its label and what else is given.
 
     Args:
         tokens: each token as readable text.
@@ -98,33 +111,55 @@ def plot_roles(
         end_id: id of the end-of-sequence token.
         title: what is to be seen.
         attention_mask: 0 where a token is padding; no padding if not given.
+        ids: the tokens' ids, shown above the labels.
+        losses: name -> loss of each token (nats), nan where none is taken; the darker, the larger.
+        kept: how many tokens remain after the cut; all if not given. Tokens that are cut off have neither label nor loss.
     """
-    mask = attention_mask or [1] * len(tokens)
-    widths = [0.9 + sum(1.7 if ord(char) > 0x2E80 else 0.95 for char in token) for token in tokens]
-    widths = [max(width, 0.9 + 0.95 * len(str(label))) for width, label in zip(widths, labels, strict=True)]
-    lines, x, line_width = [[]], 0.0, 62.0
-    for index, width in enumerate(widths):
-        if x + width > line_width:
-            lines.append([])
-            x = 0.0
-        lines[-1].append((index, x, width))
-        x += width
-    figure, axes = plt.subplots(figsize=(10, 0.7 + 0.72 * len(lines)))
-    for row, line in enumerate(lines):
-        for index, left, width in line:
-            role = _role(labels[index], mask[index], end_id)
-            axes.add_patch(plt.Rectangle((left + 0.06, -row - 0.42), width - 0.12, 0.42, color=ROLE_COLOURS[role], alpha=0.85, linewidth=0))
-            axes.text(left + width / 2, -row - 0.21, tokens[index], ha="center", va="center", fontsize=10)
-            axes.text(left + width / 2, -row - 0.58, str(labels[index]), ha="center", va="center", fontsize=8, family="monospace")
-    axes.set_xlim(0, line_width)
-    axes.set_ylim(-len(lines) + 0.2, 0.1)
+    kept = len(tokens) if kept is None else kept
+    roles = [_role(label, seen, end_id) for label, seen in zip(labels, attention_mask or [1] * len(tokens), strict=True)]
+    roles[kept:] = ["cut off"] * (len(tokens) - kept)
+    lines: dict[str, list[str]] = {"id": [str(i) for i in ids]} if ids is not None else {}
+    lines["label"] = [str(label) if place < kept else "" for place, label in enumerate(labels)]
+    losses = losses or {}
+    for name, values in losses.items():
+        lines[name] = ["" if np.isnan(value) else f"{value:.2f}" for value in values]
+    columns = list(zip(tokens, *lines.values(), strict=True))
+    named = len(lines) > 1  # a single line below each token is named by the title
+    margin = 0.7 * max(map(len, lines)) if named else 0.0
+    boxes, rows = _flow([max(map(_width, column)) for column in columns], line_width=62.0 - margin)
+    # A row shows the lines that have something to say in it: a row of prompt has no losses.
+    said = [[name for name, texts in lines.items() if any(texts[i] for i, box in enumerate(boxes) if box[0] == row)] for row in range(rows)]
+    tops = np.cumsum([0, *(0.56 + 0.32 * len(names) for names in said)])
+    figure, axes = plt.subplots(figsize=(10, 0.7 + 0.8 * tops[-1]))
+    highest = max((value for values in losses.values() for value in values if not np.isnan(value)), default=1.0) or 1.0
+    for index, (row, left, width) in enumerate(boxes):
+        top, left = -tops[row], left + margin
+        edge = {"edgecolor": RED, "hatch": "////", "linewidth": 0.5} if roles[index] == "cut off" else {"linewidth": 0}
+        axes.add_patch(
+            plt.Rectangle((left + 0.06, top - 0.42), width - 0.12, 0.42, facecolor=ROLE_COLOURS[roles[index]], alpha=0.85, **edge)
+        )
+        axes.text(left + width / 2, top - 0.21, tokens[index], ha="center", va="center", fontsize=10)
+        for number, name in enumerate(said[row]):
+            y = top - 0.58 - 0.32 * number
+            if name in losses and lines[name][index]:
+                share = losses[name][index] / highest
+                axes.add_patch(plt.Rectangle((left + 0.06, y - 0.15), width - 0.12, 0.3, facecolor=PURPLE, alpha=share, linewidth=0))
+            axes.text(left + width / 2, y, lines[name][index], ha="center", va="center", fontsize=8, family="monospace")
+    for row in range(rows if named else 0):
+        for number, name in enumerate(said[row]):
+            axes.text(0, -tops[row] - 0.58 - 0.32 * number, name, va="center", fontsize=8, color="#444444")
+    axes.set_xlim(0, 62)
+    axes.set_ylim(-tops[-1] + 0.05, 0.1)
     axes.axis("off")
-    roles = [role for role in ROLE_COLOURS if role in {_role(label, seen, end_id) for label, seen in zip(labels, mask, strict=True)}]
     axes.legend(
-        handles=[Patch(color=ROLE_COLOURS[role], label=role) for role in roles],
+        handles=[
+            Patch(facecolor=ROLE_COLOURS[role], label=role, **({"edgecolor": RED, "hatch": "////"} if role == "cut off" else {}))
+            for role in ROLE_COLOURS
+            if role in roles
+        ],
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=4,
+        ncols=5,
         frameon=False,
         fontsize=9,
     )
@@ -175,14 +210,44 @@ def plot_loss(
     title: str,
     xlabel: str = "optimizer step",
     ylabel: str = "loss (nats per token)",
+    window: int = 1,
 ) -> Figure:
-    """Show a loss over steps, or over positions."""
+    """Show a loss over steps, or over positions; with a `window` above 1, its moving mean as a line through the points."""
     figure, axes = plt.subplots(figsize=(8, 3))
-    axes.plot(steps, losses, color=BLUE, marker="o", markersize=3)
+    _draw_loss(axes, steps, losses, window)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.set_ylim(bottom=0)
     axes.set_title(title)
+    return figure
+
+
+@_picture
+def plot_progress(
+    steps: Sequence[int], losses: Sequence[float], rates: Sequence[float], title: str, *, max_steps: int, window: int = 5
+) -> Figure:
+    """Show a training as it goes: the loss with its moving mean, and the learning rate, over the steps of the whole run.
+
+    Args:
+        steps: optimizer steps at which was logged.
+        losses: mean loss since the last log (nats a supervised token), one a step in `steps`.
+        rates: learning rate at that step.
+        title: what is to be seen.
+        max_steps: of the whole run; the axis ends there.
+        window: logs that the moving mean takes.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8), width_ratios=(2, 1))
+    _draw_loss(left, steps, losses, window)
+    left.set_ylabel("loss (nats per token)")
+    left.set_ylim(bottom=0)
+    right.plot(steps, rates, color=GREEN, marker="o", markersize=3)
+    right.set_ylabel("learning rate")
+    right.set_ylim(bottom=0)
+    right.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    for axes in (left, right):
+        axes.set_xlim(0, max_steps + 1)
+        axes.set_xlabel("optimizer step")
+    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -303,6 +368,67 @@ def plot_abilities(shares: Mapping[str, Mapping[str, float]], title: str) -> Fig
     figure.legend(frameon=False, loc="outside lower center", ncols=len(models))
     axes.set_title(title)
     return figure
+
+
+@_picture
+def plot_memory(parts: Mapping[str, Mapping[str, float]], cards: Sequence[int], title: str) -> Figure:
+    """Show stacked bars of memory against the sizes of graphics cards.
+
+    Args:
+        parts: name of a bar -> {part: bytes}.
+        cards: sizes to compare with (GiB).
+        title: what is to be seen.
+    """
+    figure, axes = plt.subplots(figsize=(9, 1.7 + 0.5 * len(parts)))
+    names = list(dict.fromkeys(part for bar in parts.values() for part in bar))
+    left = np.zeros(len(parts))
+    for name, colour in zip(names, (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, GREY), strict=False):
+        values = np.array([bar.get(name, 0) for bar in parts.values()]) / 2**30
+        axes.barh(list(parts), values, left=left, height=0.6, color=colour, edgecolor="white", label=name)
+        left += values
+    for place, total in enumerate(left):
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.annotate(f"{total:,.3g} GiB", (total, place), (4, 0), textcoords="offset points", va="center", bbox=box)
+    compared = [card for card in cards if card < 2.5 * left.max()] or [min(cards)]
+    for card in compared:
+        axes.axvline(card, color="black", linestyle="--", linewidth=0.8)
+        axes.annotate(f"{card}", (card, 1), (2, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top", fontsize=8)
+    axes.set_xlim(0, 1.18 * max([*left, *compared]))
+    axes.invert_yaxis()
+    axes.set_xlabel("memory (GiB); dashed: the memory of usual graphics cards")
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(names))
+    axes.set_title(title)
+    return figure
+
+
+def moving_mean(values: Sequence[float], window: int) -> list[float]:
+    """Return, for each value, the mean of it and of up to `window` - 1 before it."""
+    return [float(np.mean(values[max(0, end - window) : end])) for end in range(1, len(values) + 1)]
+
+
+def _draw_loss(axes: Axes, steps: Sequence[int], losses: Sequence[float], window: int) -> None:
+    if window == 1:
+        axes.plot(steps, losses, color=BLUE, marker="o", markersize=3)
+        return
+    axes.plot(steps, losses, color=SKY, marker="o", markersize=3, linestyle="none", label="each log")
+    axes.plot(steps, moving_mean(losses, window), color=BLUE, label=f"mean of the last {window}")
+    axes.legend(frameon=False)
+
+
+def _width(text: str) -> float:
+    """Width of a text in the units of plot_roles; a Chinese character takes nearly two."""
+    return 0.9 + sum(1.7 if ord(char) > 0x2E80 else 0.95 for char in text)
+
+
+def _flow(widths: Sequence[float], line_width: float) -> tuple[list[tuple[int, float, float]], int]:
+    """Set boxes from left to right, in a new row where one is full; return (row, left, width) of each, and the number of rows."""
+    places, row, left = [], 0, 0.0
+    for width in widths:
+        if left and left + width > line_width:
+            row, left = row + 1, 0.0
+        places.append((row, left, width))
+        left += width
+    return places, row + 1
 
 
 def _role(label: int, seen: int, end_id: int) -> str:
