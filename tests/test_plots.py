@@ -29,7 +29,7 @@ PICTURES = {
     "plot_examples": lambda: plots.plot_examples({"reads": ["法", "国"], "label": ["-", "国"]}, [False, True], "one label"),
     "plot_attention": lambda: plots.plot_attention({"因果": [[1, 0], [1, 1]]}, "a causal model sees 75 %"),
     "plot_abilities": lambda: plots.plot_abilities({"填空": {"BERT": 0.5}, "continue": {"Bloom": 1.0}}, "each its own"),
-    "plot_memory": lambda: plots.plot_memory({"模型": {"weights": 2**30, "gradients": 2**30}}, (8, 16), "2 GiB"),
+    "plot_memory": lambda: plots.plot_memory({"模型": {"weights": 2**30, "gradients": 2**30}}, (8, 16), "takes 2 GiB"),
 }
 WITHOUT_AXES = {"plot_roles", "plot_examples"}
 
