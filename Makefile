@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # What a set-up depends on: when one of these changes, it is brought up to date.
 RECIPE := pyproject.toml constraints.txt
 
+# The last executed notebook stands for all of them.
+EXECUTED := $(patsubst notebooks/%,runs/course/%,$(lastword $(sort $(wildcard notebooks/*.ipynb))))
+
 # Copies of the notebooks are run and kept with their outputs, which the prose is then compared with. Last notebook first, in a runs folder of
 # their own: each must do without what another leaves behind.
 COPIES := runs/test/notebooks
@@ -14,10 +17,11 @@ define test-notebooks
 	rm -rf runs/test && mkdir -p runs/test && cp -R notebooks $(COPIES)
 	TUTORIAL_RUNS=$(CURDIR)/runs/test $(1)/python -m pytest $(NBMAKE)
 	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) $(1)/python -m pytest tests/test_lessons.py
+	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) BROWSER_RUNS=$(CURDIR)/runs/test $(1)/python -m pytest -m browser -k short tests/browser
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-latest lint clean
+.PHONY: help lab run test test-latest browser-test book pictures lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -35,6 +39,19 @@ test: $(VENV)/.ready-dev ## set up and run all tests, the notebooks included
 test-latest: $(LATEST)/.ready-dev ## the same tests with the newest releases that pyproject.toml admits
 	$(LATEST)/bin/python -m pytest
 	$(call test-notebooks,$(LATEST)/bin)
+
+browser-test: $(VENV)/.ready-dev $(EXECUTED) ## every notebook and the book in a real Chromium; screenshots in runs/browser
+	EXECUTED_NOTEBOOKS=$(CURDIR)/runs/course BROWSER_RUNS=$(CURDIR)/runs BROWSER_REQUIRED=1 $(BIN)/python -m pytest -m browser tests/browser
+
+book: $(VENV)/.ready $(EXECUTED) ## a static site of the executed notebooks, in runs/book
+	$(BIN)/python -m tutorial_lib.book
+
+pictures: $(VENV)/.ready $(EXECUTED) ## the README's pictures, out of the executed notebooks
+	$(BIN)/python -m tutorial_lib.pictures
+
+# Executed again when a notebook has changed.
+$(EXECUTED): $(VENV)/.ready $(wildcard notebooks/*.ipynb)
+	$(BIN)/python -m tutorial_lib.course
 
 lint: $(VENV)/.ready-dev ## check style and formatting
 	$(BIN)/ruff check .

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
-from tutorial_lib import plots
+from tutorial_lib import plots, views
 from tutorial_lib.widgets import title_of
 
 TOKENS = ["Human", "：", "法国", "的", "首都", "Paris", "。", "</s>"]
@@ -34,6 +36,16 @@ PICTURES = {
 WITHOUT_AXES = {"plot_roles", "plot_examples"}
 
 
+def cut_off(figure) -> list[str]:
+    """Texts that stick out of the picture."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer, page = canvas.get_renderer(), figure.bbox.padded(1)
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in texts}
+    return [text for text, box in boxes.items() if box.x1 > page.x1 or box.x0 < page.x0 or box.y1 > page.y1 or box.y0 < page.y0]
+
+
 def test_every_picture_is_tried():
     assert set(PICTURES) == {name for name, value in vars(plots).items() if name.startswith("plot_") and inspect.isfunction(value)}
 
@@ -45,11 +57,28 @@ def test_a_picture_is_titled_its_axes_named_its_glyphs_there(name):
         figure = PICTURES[name]()
         figure.savefig(io.BytesIO(), format="png")
     assert len(title_of(figure)) > 5
+    assert cut_off(figure) == []
     if name not in WITHOUT_AXES:
         assert any(axes.get_xlabel() for axes in figure.axes)
         named = [axes.get_ylabel() or [label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
         assert all(named) or name == "plot_parts"
     assert plt.get_fignums() == [], "an open figure would be shown twice"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: views.memory_planner(
+            {"this model": 5_788_160, "8 billion": 8 * 10**9}, precision="bfloat16 autocast", optimizer="SGD with momentum"
+        ),
+        lambda: plots.plot_batches({"grouped by length, 10% padding in all; batch 10 of 63": np.ones((4, 256))}),
+        lambda: plots.plot_lengths([10, 20, 30, 300], 256),
+    ],
+)
+def test_long_titles_fit(draw):
+    figure = draw()
+    figure.savefig(io.BytesIO(), format="png")
+    assert cut_off(figure) == []
 
 
 def test_titles_are_computed_from_what_is_drawn():

@@ -19,6 +19,7 @@ from nbconvert import HTMLExporter
 from tutorial_lib.console import run_command
 from tutorial_lib.errors import LabError
 from tutorial_lib.profiles import runs_dir
+from tutorial_lib.static import static_copy
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 TABLE_TAG = "before-after"  # of the cell whose output is repeated at the end
@@ -60,7 +61,7 @@ def run_notebook(path: Path, out: Path) -> nbformat.NotebookNode:
         raise LabError(f"{path.name} failed: {str(error).strip().splitlines()[-1]} (see {out / path.name})") from None
     finally:
         nbformat.write(notebook, out / path.name)
-        html, _ = HTMLExporter().from_notebook_node(notebook)
+        html, _ = HTMLExporter().from_notebook_node(static_copy(notebook))
         (out / path.name).with_suffix(".html").write_text(html, encoding="utf-8")
     return notebook
 

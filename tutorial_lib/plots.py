@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import StrMethodFormatter
 from noto_cjk_sans_otc import FONT_PATH
 
 from tutorial_lib.formatting import IGNORE_INDEX
@@ -174,7 +175,7 @@ def plot_batches(batches: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
     Args:
         batches: name of a batch -> its attention mask (rows of 0 and 1).
     """
-    figure, all_axes = plt.subplots(len(batches), 1, figsize=(9, 1.5 * len(batches) + 0.5), squeeze=False)
+    figure, all_axes = plt.subplots(len(batches), 1, figsize=(9, 1.5 * len(batches) + 0.7), squeeze=False)
     for axes, (name, mask) in zip(all_axes[:, 0], batches.items(), strict=True):
         mask = np.asarray(mask)
         axes.imshow(mask, aspect="auto", cmap=ListedColormap([ROLE_COLOURS["padding"], BLUE]), vmin=0, vmax=1, interpolation="nearest")
@@ -184,7 +185,8 @@ def plot_batches(batches: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
     all_axes[-1, 0].set_xlabel("position in the batch (tokens)")
     figure.legend(
         handles=[Patch(color=BLUE, label="token"), Patch(color=ROLE_COLOURS["padding"], label="padding")],
-        loc="outside right upper",
+        loc="outside lower right",
+        ncols=2,
         frameon=False,
     )
     return figure
@@ -258,9 +260,11 @@ def plot_parts(parts: Mapping[str, float], unit: str, title: str) -> Figure:
     figure, axes = plt.subplots(figsize=(8, 1.9))
     left = 0.0
     for (name, value), colour in zip(parts.items(), (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, GREY), strict=False):
-        axes.barh([0], [value], left=left, color=colour, label=f"{name}: {value:,.3g} ({value / total:.0%})", edgecolor="white")
+        amount = f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+        axes.barh([0], [value], left=left, color=colour, label=f"{name}: {amount} ({value / total:.1%})", edgecolor="white")
         left += value
     axes.set_yticks([])
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel(unit)
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.55), fontsize=9)
     axes.set_title(title)
@@ -397,7 +401,7 @@ def plot_memory(parts: Mapping[str, Mapping[str, float]], cards: Sequence[int], 
     axes.invert_yaxis()
     axes.set_xlabel("memory (GiB); dashed: the memory of usual graphics cards")
     figure.legend(frameon=False, loc="outside lower center", ncols=len(names))
-    axes.set_title(title)
+    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
