@@ -45,6 +45,7 @@ def test_questions_come_before_answers_and_every_wrong_choice_is_explained(noteb
                 for _, _, said in choices:
                     assert said.startswith(("Right", "Not quite:")), question
                     assert len(said) > 40, "an explanation, not a verdict"
+                assert not any("`" in part for choice in choices for part in choice), "a fold is HTML: <code>, not backticks"
     assert asked >= 3
 
 

@@ -41,7 +41,11 @@ def cut_off(figure) -> list[str]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer, page = canvas.get_renderer(), figure.bbox.padded(1)
-    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    # Ticks out of the axes' range are texts too, and never drawn.
+    ticks = {
+        text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_major_ticks() for text in tick.findobj(Text)
+    }
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text not in ticks]
     boxes = {text.get_text(): text.get_window_extent(renderer) for text in texts}
     return [text for text, box in boxes.items() if box.x1 > page.x1 or box.x0 < page.x0 or box.y1 > page.y1 or box.y0 < page.y0]
 

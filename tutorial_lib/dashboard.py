@@ -20,7 +20,7 @@ from transformers import (
 
 from tutorial_lib.inference import answer
 from tutorial_lib.plots import plot_progress
-from tutorial_lib.views import html_table
+from tutorial_lib.views import html_table, said
 from tutorial_lib.widgets import Panel, to_html
 
 
@@ -128,7 +128,7 @@ class TrainingDashboard(TrainerCallback):
     def _ask(self, step: int, model: PreTrainedModel) -> None:
         with torch.random.fork_rng():  # whatever answering draws, the training does not miss
             given = answer(self.questions, model, self.tokenizer, max_new_tokens=self.max_new_tokens, progress=False)
-        self.answers[step] = [reply.text.strip() + ("" if reply.stopped else " …") for reply in given]
+        self.answers[step] = list(map(said, given))
         self._show()
 
     def _show(self) -> None:

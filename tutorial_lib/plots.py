@@ -383,7 +383,7 @@ def plot_memory(parts: Mapping[str, Mapping[str, float]], cards: Sequence[int], 
         cards: sizes to compare with (GiB).
         title: what is to be seen.
     """
-    figure, axes = plt.subplots(figsize=(9, 2 + 0.5 * len(parts)))
+    figure, axes = plt.subplots(figsize=(9, 2.2 + 0.5 * len(parts)))
     names = list(dict.fromkeys(part for bar in parts.values() for part in bar))
     left = np.zeros(len(parts))
     for name, colour in zip(names, (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, GREY), strict=False):

@@ -27,6 +27,7 @@ class Profile:
         evaluation_rows: how many rows of each split the before/after table asks about.
         demo_statement: the beginning of a statement that the base model can complete.
         demo_question: the same, or something else, as a question; asked before and after.
+        open_question: one with more than one good answer.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Profile:
     evaluation_rows: int = 1_000
     demo_statement: str = "法国的首都是"
     demo_question: str = "法国的首都是哪里？"
+    open_question: str = "Tell me about Japan."
 
     @property
     def effective_batch_size(self) -> int:
@@ -79,6 +81,7 @@ PROFILES = {
             quick_batch_size=4,
             evaluation_rows=100,
             demo_question="怎样写好一份求职简历？",
+            open_question="怎样写好一份求职简历？",
         ),
     )
 }

@@ -11,7 +11,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from tutorial_lib.evaluation import token_losses
 from tutorial_lib.formatting import EncodedExample, encode_example, format_prompt
-from tutorial_lib.inference import answer, next_token_probabilities
+from tutorial_lib.inference import Answer, answer, next_token_probabilities
 from tutorial_lib.memory import CARDS, fixed_memory
 from tutorial_lib.plots import plot_batches, plot_memory, plot_next_tokens, plot_roles
 
@@ -169,10 +169,10 @@ def sampling_playground(
     with torch.random.fork_rng():  # answering draws random numbers even when it is greedy: the pipeline's data loader does
         torch.manual_seed(seed)
         options = {"do_sample": True, "temperature": float(temperature), "top_k": top_k, "top_p": float(top_p)}
-        answers = answer([question] * samples, model, tokenizer, max_new_tokens=24, progress=False, **options)
-        greedy = answer([question], model, tokenizer, max_new_tokens=24, progress=False)[0].text.strip()
-    lines = [given.text.strip() + ("" if given.stopped else " …") for given in answers]
-    return [picture, html_table(["", "answer"], [["greedy", greedy], *([f"sample {n}", line] for n, line in enumerate(lines, start=1))])]
+        answers = answer([question], model, tokenizer, max_new_tokens=40, progress=False)
+        answers += answer([question] * samples, model, tokenizer, max_new_tokens=40, progress=False, **options)
+    names = ["greedy", *(f"sample {number}" for number in range(1, samples + 1))]
+    return [picture, html_table(["", "answer"], [[name, said(given)] for name, given in zip(names, answers, strict=True)])]
 
 
 def memory_planner(models: Mapping[str, int], *, precision: str = "float32", optimizer: str = "AdamW") -> Figure:
@@ -181,16 +181,18 @@ def memory_planner(models: Mapping[str, int], *, precision: str = "float32", opt
     totals = {name: sum(bar.values()) / 2**30 for name, bar in bars.items()}
     largest = max(totals, key=totals.__getitem__)
     card = next((f"fits a card of {card} GB" for card in CARDS if card > totals[largest]), f"fits no single card of {CARDS[-1]} GB")
-    return plot_memory(bars, CARDS, f"{optimizer}, {precision}: {largest} takes {totals[largest]:,.3g} GiB before any activation, {card}")
+    return plot_memory(bars, CARDS, f"{largest} takes {totals[largest]:,.3g} GiB before any activation, {card}\n({optimizer}, {precision})")
 
 
 def chat(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, *, question: str, max_new_tokens: int = 48) -> str:
     """Return a table (HTML) of what each model (name -> model) answers, greedily; "…" where it does not stop by itself."""
-    cells = []
-    for model in models.values():
-        given = answer([question], model, tokenizer, max_new_tokens=max_new_tokens, progress=False)[0]
-        cells.append(given.text.strip() + ("" if given.stopped else " …"))
-    return html_table(list(models), [cells])
+    answers = [answer([question], model, tokenizer, max_new_tokens=max_new_tokens, progress=False)[0] for model in models.values()]
+    return html_table(list(models), [list(map(said, answers))])
+
+
+def said(given: Answer) -> str:
+    """Return an answer as it is shown: "…" where the model did not stop by itself."""
+    return given.text.strip() + ("" if given.stopped else " …")
 
 
 def readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:

@@ -104,11 +104,11 @@ def batch_builder(rows: Sequence[EncodedExample], tokenizer: PreTrainedTokenizer
     return View(controls, partial(views.batch_builder, rows, tokenizer))
 
 
-def sampling_playground(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str) -> View:
+def sampling_playground(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str, so_far: str = "") -> View:
     """Turn temperature, top-k and top-p; see ``views.sampling_playground``."""
     controls = {
         "question": _text("question", question, "asked with the prompt of training"),
-        "so_far": _text("answer so far", "", "the next token follows this"),
+        "so_far": _text("answer so far", so_far, "the next token follows this"),
         "temperature": _slider("temperature", 1.0, 0.1, 3.0, "below 1 sharpens, above 1 flattens"),
         "top_k": _slider("top-k", 0, 0, 50, "only the so many likeliest tokens; 0: all"),
         "top_p": _slider("top-p", 1.0, 0.05, 1.0, "only the likeliest tokens up to this probability; 1: all"),
