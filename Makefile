@@ -21,7 +21,7 @@ define test-notebooks
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-latest browser-test book pictures lint clean
+.PHONY: help lab run test test-latest browser-test book pictures student-kit grade lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -48,6 +48,12 @@ book: $(VENV)/.ready $(EXECUTED) ## a static site of the executed notebooks, in 
 
 pictures: $(VENV)/.ready $(EXECUTED) ## the README's pictures, out of the executed notebooks
 	$(BIN)/python -m tutorial_lib.pictures
+
+student-kit: $(VENV)/.ready-dev ## dist/student-kit.zip: the course and the exercises without anything hidden
+	$(BIN)/python -m tutorial_lib.exercises kit
+
+grade: $(VENV)/.ready ## grade a class: make grade SUBMISSIONS=folder-of-students; results in runs/grades
+	$(BIN)/python -m tutorial_lib.exercises grade "$(SUBMISSIONS)"
 
 # Executed again when a notebook has changed.
 $(EXECUTED): $(VENV)/.ready $(wildcard notebooks/*.ipynb)
