@@ -203,6 +203,7 @@ def test_nbgraders_own_commands_work_on_the_course(tmp_path):
             if each.metadata.nbgrader.grade_id in answers:
                 each.source = answers[each.metadata.nbgrader.grade_id]
         nbformat.write(notebook, folder / f"{topic}.ipynb")
+    assert "Success" in nbgrader("validate", str(source(topic)))
     nbgrader("autograde", topic)
     nbgrader("generate_feedback", topic)
     nbgrader("export", f"--to={tmp_path / 'grades.csv'}")

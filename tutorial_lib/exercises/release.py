@@ -14,7 +14,7 @@ from tutorial_lib.exercises.visible import CASES
 STUB = "# your code here"
 # Of what git tracks, what a student gets. Nothing else goes along, so that a new hidden folder stays out by itself.
 KIT = ("notebooks/", "tutorial_lib/", "exercises/release/", "docs/")
-KIT_FILES = ("pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE", ".gitignore")
+KIT_FILES = ("exercises/README.md", "pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE", ".gitignore")
 
 
 def released(source: Path) -> str:
