@@ -35,7 +35,7 @@ def test_base_can_not_answer_held_out_questions(model, tokenizer, splits):
 @pytest.mark.slow
 def test_the_articles_recipe_teaches_to_answer_whatever_the_split(tmp_path):
     """Another split and other wordings than the course's own, from the same base. (The course's own: ``test_lessons.py``, notebook 07.)"""
-    main(["--out", str(tmp_path / "run"), "--dataset", "tinyworld:7341", "--evaluation-rows", "1000"])
+    main(["--out", str(tmp_path / "run"), "--dataset", "tinyworld:7341", "--evaluation-rows", "400"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     before, after = metrics["before"]["exact_match"], metrics["after"]["exact_match"]
     for language in LANGUAGES:

@@ -393,7 +393,9 @@ def hidden_lines() -> set[str]:
     lines = {line.strip() for text in texts for line in text.splitlines()}
     quoted = {line for line in lines if line.startswith("Case(") and line.rstrip(",)").rsplit('"', 2)[-2:][0] in shown}
     return {
-        line for line in lines if len(line) >= 30 and line not in given and line not in quoted and not line.startswith(("import ", "from ", "def "))
+        line
+        for line in lines
+        if len(line) >= 30 and line not in given and line not in quoted and not line.startswith(("import ", "from ", "def "))
     }
 
 

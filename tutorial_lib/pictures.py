@@ -14,6 +14,7 @@ from PIL import Image
 
 from tutorial_lib.console import run_command
 from tutorial_lib.errors import LabError
+from tutorial_lib.files import replacing
 from tutorial_lib.profiles import runs_dir
 
 TAG = "picture-"
@@ -58,10 +59,8 @@ def _picture_of(cell: nbformat.NotebookNode, where: str) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> Path:
-    """Write under a temporary name and rename."""
-    partial = path.with_name(f".{path.name}.partial")
-    Image.open(io.BytesIO(data)).convert("RGB").quantize(256).save(partial, format="PNG", optimize=True)
-    partial.replace(path)
+    with replacing(path) as partial:
+        Image.open(io.BytesIO(data)).convert("RGB").quantize(256).save(partial, format="PNG", optimize=True)
     return path
 
 

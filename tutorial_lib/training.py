@@ -21,6 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tutorial_lib.data import encode_dataset, load_splits
 from tutorial_lib.errors import OutputError
+from tutorial_lib.files import replacing
 from tutorial_lib.models import load_model, load_tokenizer
 from tutorial_lib.profiles import Profile
 
@@ -134,9 +135,8 @@ def _noted_settings(noted: Path) -> object:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON under a temporary name and rename it: the file is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -12,6 +12,7 @@ from tutorial_lib.exercises.catalogue import ExerciseError, load_tasks, topic_of
 from tutorial_lib.exercises.runner import Runner
 from tutorial_lib.exercises.submission import read_submission
 from tutorial_lib.exercises.task import NOT_TRIED, Result, cases_of, judge
+from tutorial_lib.files import replacing
 
 COLUMNS = ("student", "assignment", "task", "points", "possible", "diagnosis")
 
@@ -144,16 +145,13 @@ def _kept(path: Path, digest: str) -> Grade | None:
 
 
 def _write_table(path: Path, rows: Sequence[Sequence[object]]) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(rows)
-    partial.replace(path)
     return path
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ import nbformat
 from tutorial_lib.exercises.catalogue import ExerciseError, load_tasks, topics
 from tutorial_lib.exercises.task import call
 from tutorial_lib.exercises.visible import CASES
+from tutorial_lib.files import replacing
 
 STUB = "# your code here"
 # Of what git tracks, what a student gets. Nothing else goes along, so that a new hidden folder stays out by itself.
@@ -74,9 +75,7 @@ def build_kit(root: Path, target: Path) -> list[str]:
         raise ExerciseError(f"{root} is no git checkout: the kit is made of what git tracks")
     names = [name for name in listed.stdout.split("\0") if name.startswith(KIT) or name in KIT_FILES]
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as kit:
+    with replacing(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as kit:
         for name in names:
             kit.write(root / name, f"student-kit/{name}")
-    partial.replace(target)
     return names
