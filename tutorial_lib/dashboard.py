@@ -52,6 +52,7 @@ class TrainingDashboard(TrainerCallback):
         self.answers: dict[int, list[str]] = {}  # optimizer step -> answers
         self.logs: list[dict[str, float]] = []  # step, loss, learning_rate
         self.tokens_per_second = 0.0
+        self._max_steps, self._tokens_before, self._began = 0, 0, 0.0
         self._stop = threading.Event()
         self._button = ipywidgets.Button(description="Stop and save", icon="stop", tooltip="ends after this step; the run can be resumed")
         self._button.on_click(lambda _: self.stop())
@@ -92,7 +93,7 @@ class TrainingDashboard(TrainerCallback):
         self._stop.clear()
         self.logs, self.answers, self.tokens_per_second = [], {}, 0.0
         self._max_steps = state.max_steps
-        self._first = self._tokens_since(time.perf_counter(), state)
+        self._began, self._tokens_before = time.perf_counter(), state.num_input_tokens_seen
         self._button.description, self._button.disabled = "Stop and save", False
         if get_ipython() is not None:
             self._handle = display(self.panel, display_id=True)
@@ -104,8 +105,8 @@ class TrainingDashboard(TrainerCallback):
         if "loss" not in logs:
             return  # the summary at the end
         self.logs.append({"step": state.global_step, "loss": float(logs["loss"]), "learning_rate": logs["learning_rate"]})
-        seconds, tokens = self._tokens_since(time.perf_counter(), state)
-        self.tokens_per_second = (tokens - self._first[1]) / (seconds - self._first[0])
+        # Counted by Trainer if include_num_input_tokens_seen asks for it; 0 otherwise.
+        self.tokens_per_second = (state.num_input_tokens_seen - self._tokens_before) / (time.perf_counter() - self._began)
         self._show()
 
     def on_step_end(
@@ -135,8 +136,3 @@ class TrainingDashboard(TrainerCallback):
         self._picture.value = to_html(self.picture()) if self.logs else ""
         self._table.value = self.answer_table() if self.answers else ""
         self.panel.static = {"text/html": self._picture.value + self._table.value}
-
-    @staticmethod
-    def _tokens_since(seconds: float, state: TrainerState) -> tuple[float, float]:
-        # Counted by Trainer if include_num_input_tokens_seen asks for it; 0 otherwise.
-        return seconds, float(state.num_input_tokens_seen)

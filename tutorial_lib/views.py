@@ -177,7 +177,7 @@ def sampling_playground(
 
 def memory_planner(models: Mapping[str, int], *, precision: str = "float32", optimizer: str = "AdamW") -> Figure:
     """Show weights, gradients and optimizer states of models (name -> number of parameters) against graphics cards."""
-    bars = {f"{name}": fixed_memory(parameters, precision, optimizer) for name, parameters in models.items()}
+    bars = {name: fixed_memory(parameters, precision, optimizer) for name, parameters in models.items()}
     totals = {name: sum(bar.values()) / 2**30 for name, bar in bars.items()}
     largest = max(totals, key=totals.__getitem__)
     card = next((f"fits a card of {card} GB" for card in CARDS if card > totals[largest]), f"fits no single card of {CARDS[-1]} GB")

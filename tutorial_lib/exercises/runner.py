@@ -38,7 +38,6 @@ class Runner:
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["torch", "tutorial_lib.exercises.runner"])
-        self._servers: frozenset[int] = frozenset()
 
     def __enter__(self) -> "Runner":
         if hasattr(os, "setsid") and Path("/proc").exists():
@@ -46,11 +45,10 @@ class Runner:
         first = self._context.Process(target=nothing, daemon=True)
         first.start()  # starts the servers that all later processes come from
         first.join()
-        self._servers = frozenset(child.pid for child in psutil.Process().children(recursive=True))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end_what_is_left()  # the servers stay: they serve the next runner, and end with this process
+        """Leave the servers: they serve the next runner, and end with this process."""
 
     def run(self, function: str, code: str, helpers: Sequence[str], arguments: Sequence[Sequence[object]]) -> Outcome:
         """Define `function` by `code`, call it with each of `arguments`, and return the answers.
@@ -63,6 +61,7 @@ class Runner:
         """
         folder = Path(tempfile.mkdtemp(prefix="task-"))
         ours, theirs = self._context.Pipe(duplex=False)
+        before = _descendants()
         job = {"function": function, "code": code, "helpers": list(helpers), "arguments": [list(each) for each in arguments]}
         process = self._context.Process(target=work, args=(theirs, str(folder), json.dumps(job)), daemon=True)
         try:
@@ -71,16 +70,17 @@ class Runner:
             return _read(ours)
         finally:
             ours.close()
-            self._end_what_is_left()
+            # The task's process and whatever it has started, orphans too.
+            left = [process for pid, process in _descendants().items() if pid not in before]
+            for descendant in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    descendant.kill()
+            psutil.wait_procs(left, timeout=3)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _end_what_is_left(self) -> None:
-        """End the task's process and whatever it has started, orphans too."""
-        left = [child for child in psutil.Process().children(recursive=True) if child.pid not in self._servers]
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=3)
+
+def _descendants() -> dict[int, psutil.Process]:
+    return {process.pid: process for process in psutil.Process().children(recursive=True)}
 
 
 def nothing() -> None:
