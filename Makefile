@@ -21,7 +21,7 @@ define test-notebooks
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-latest browser-test book pictures student-kit grade lint clean
+.PHONY: help lab run test test-latest browser-test book pictures student-kit grade bench-memory lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -54,6 +54,9 @@ student-kit: $(VENV)/.ready-dev ## dist/student-kit.zip: the course and the exer
 
 grade: $(VENV)/.ready ## grade a class: make grade SUBMISSIONS=folder-of-students; results in runs/grades
 	$(BIN)/python -m tutorial_lib.exercises grade "$(SUBMISSIONS)"
+
+bench-memory: $(VENV)/.ready ## estimated against measured memory, up to the article's size (24 GB, 5 minutes)
+	$(BIN)/python tests/bench/memory.py
 
 # Executed again when a notebook has changed.
 $(EXECUTED): $(VENV)/.ready $(wildcard notebooks/*.ipynb)
