@@ -49,7 +49,7 @@ book: $(VENV)/.ready $(EXECUTED) ## a static site of the executed notebooks, in 
 pictures: $(VENV)/.ready $(EXECUTED) ## the README's pictures, out of the executed notebooks
 	$(BIN)/python -m tutorial_lib.pictures
 
-student-kit: $(VENV)/.ready-dev ## dist/student-kit.zip: the course and the exercises without anything hidden
+student-kit: $(VENV)/.ready ## dist/student-kit.zip: the course and the exercises without anything hidden
 	$(BIN)/python -m tutorial_lib.exercises kit
 
 grade: $(VENV)/.ready ## grade a class: make grade SUBMISSIONS=folder-of-students; results in runs/grades
