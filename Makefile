@@ -12,7 +12,7 @@ EXECUTED := $(patsubst notebooks/%,runs/course/%,$(lastword $(sort $(wildcard no
 # Copies of the notebooks are run and kept with their outputs, which the prose is then compared with. Last notebook first, in a runs folder of
 # their own: each must do without what another leaves behind.
 COPIES := runs/test/notebooks
-NBMAKE = --nbmake --overwrite --nbmake-timeout=300 --timeout=600 $(shell ls -r notebooks/*.ipynb | sed 's,^notebooks,$(COPIES),')
+NBMAKE = --nbmake --overwrite --nbmake-timeout=600 --timeout=900 $(shell ls -r notebooks/*.ipynb | sed 's,^notebooks,$(COPIES),')
 define test-notebooks
 	rm -rf runs/test && mkdir -p runs/test && cp -R notebooks $(COPIES)
 	TUTORIAL_RUNS=$(CURDIR)/runs/test $(1)/python -m pytest $(NBMAKE)
