@@ -356,7 +356,7 @@ def test_names_and_seeds_that_are_not_there_are_told(tmp_path, monkeypatch):
         load_tasks(COURSE, "99_nothing")
     monkeypatch.setenv("EXERCISES_SEED", str(tmp_path / "missing"))
     with pytest.raises(ExerciseError, match="no such file"):
-        secret_seed(COURSE)
+        secret_seed(tmp_path)
     course = tmp_path / "course"
     course.mkdir()
     first = secret_seed(course)

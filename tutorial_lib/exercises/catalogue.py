@@ -65,10 +65,11 @@ def topic_of(path: Path, course: Path) -> str:
     raise ExerciseError(f"{path.name} belongs to no assignment: its name must begin with one of {', '.join(t[:2] for t in topics(course))}")
 
 
+@cache
 def secret_seed(course: Path) -> str:
     """Return the seed of the hidden inputs: from the file that EXERCISES_SEED names, or from ``.seed`` in the course folder, made once.
 
-    The variable is taken out of the environment, where code that is graded could look for it.
+    The variable is taken out of the environment, where code that is graded could look for it; the seed is remembered.
     """
     named = os.environ.pop(SEED_VARIABLE, None)
     path = Path(named).expanduser() if named else course / ".seed"
