@@ -29,5 +29,9 @@ class HubUnreachableError(LabError):
     """A model or data set is not on this machine and the hub can't be reached."""
 
 
+class ProcessesError(LabError):
+    """Processes that are not what was asked for, or can't share the work."""
+
+
 class OutputError(LabError):
     """An output folder that can't be written, or must not be overwritten."""

@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which col
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from types import MappingProxyType
 from typing import ParamSpec
 
 import matplotlib.pyplot as plt
@@ -375,13 +376,16 @@ def plot_abilities(shares: Mapping[str, Mapping[str, float]], title: str) -> Fig
 
 
 @_picture
-def plot_memory(parts: Mapping[str, Mapping[str, float]], cards: Sequence[int], title: str) -> Figure:
+def plot_memory(
+    parts: Mapping[str, Mapping[str, float]], cards: Sequence[int], title: str, marks: Mapping[str, float] = MappingProxyType({})
+) -> Figure:
     """Show stacked bars of memory against the sizes of graphics cards.
 
     Args:
         parts: name of a bar -> {part: bytes}.
         cards: sizes to compare with (GiB).
         title: what is to be seen.
+        marks: text -> GiB; figures of others to compare with, each a dotted line.
     """
     figure, axes = plt.subplots(figsize=(9, 2.2 + 0.5 * len(parts)))
     names = list(dict.fromkeys(part for bar in parts.values() for part in bar))
@@ -397,7 +401,10 @@ def plot_memory(parts: Mapping[str, Mapping[str, float]], cards: Sequence[int], 
     for card in compared:
         axes.axvline(card, color="black", linestyle="--", linewidth=0.8)
         axes.annotate(f"{card}", (card, 1), (2, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top", fontsize=8)
-    axes.set_xlim(0, 1.18 * max([*left, *compared]))
+    for text, size in marks.items():
+        axes.axvline(size, color=RED, linestyle=":", linewidth=2)
+        axes.annotate(text, (size, 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points", color=RED, fontsize=8)
+    axes.set_xlim(0, 1.18 * max([*left, *compared, *marks.values()]))
     axes.invert_yaxis()
     axes.set_xlabel("memory (GiB); dashed: the memory of usual graphics cards")
     figure.legend(frameon=False, loc="outside lower center", ncols=len(names))

@@ -1,7 +1,8 @@
 """``python -m tutorial_lib.train``: the course's whole recipe as one command, with the figures before and after.
 
 It loads a base model and instruction data, asks held-out and training questions, fine-tunes all parameters with the article's
-arguments, asks the same questions again, and writes the model and ``metrics.json`` to the output folder.
+arguments, asks the same questions again, and writes the model and ``metrics.json`` to the output folder. Started by ``torchrun`` or
+``accelerate launch``, all processes train one model together, on the same rows an optimizer step as one process would.
 """
 
 import argparse
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from accelerate import PartialState
+from datasets import disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from tutorial_lib.console import run_command
@@ -17,7 +20,8 @@ from tutorial_lib.data import encode_dataset, first_rows, load_splits
 from tutorial_lib.errors import DataError
 from tutorial_lib.evaluation import exact_match, stopping_rate
 from tutorial_lib.inference import answer
-from tutorial_lib.models import load_model, load_tokenizer, pick_device
+from tutorial_lib.models import load_model, load_tokenizer
+from tutorial_lib.processes import batches_a_step, gather_shares, join_processes, own_share, until_all_are_done
 from tutorial_lib.profiles import PROFILES, Profile, get_profile
 from tutorial_lib.training import (
     CHECKPOINTS_FOLDER,
@@ -27,6 +31,7 @@ from tutorial_lib.training import (
     prepare_output,
     save_model,
     training_arguments,
+    whole_model,
     write_json,
 )
 
@@ -37,39 +42,61 @@ HEADLINE_TASK = "relation"  # where a data set tells tasks apart, the figures ar
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, fine-tune, measure, save."""
     options = _parse(arguments)
-    profile = _profile(options)
+    state = join_processes(options.processes)
+    with until_all_are_done(state):
+        _train(options, state)
+
+
+def _train(options: argparse.Namespace, state: PartialState) -> None:
+    profile = _profile(options, state.num_processes)
+    if not state.is_main_process:
+        disable_progress_bars()
     tokenizer = load_tokenizer(profile.model)
-    splits = load_splits(profile.dataset, seed=profile.seed)
+    with state.main_process_first():  # the first one makes TinyWorld's rows, the others find them
+        splits = load_splits(profile.dataset, seed=profile.seed)
     model = load_model(profile.model)
-    settings = asdict(profile) | {"keep_end": options.keep_end, "limit_rows": options.limit_rows}
-    prepare_output(options.out, settings, model.num_parameters(), resume=options.resume)
+    settings = asdict(profile) | {"keep_end": options.keep_end, "limit_rows": options.limit_rows, "max_steps": options.max_steps}
+    if state.is_main_process:
+        prepare_output(options.out, settings, model.num_parameters(), resume=options.resume)
+    state.wait_for_everyone()
+    state.print(
+        f"{state.num_processes} process{'es' * (state.num_processes > 1)} on {state.device.type}: {profile.per_device_train_batch_size} "
+        f"rows a batch × {profile.gradient_accumulation_steps} batches × {state.num_processes} = "
+        f"{profile.effective_batch_size * state.num_processes} rows an optimizer step"
+    )
 
     rows = splits["train"].select(range(min(options.limit_rows or len(splits["train"]), len(splits["train"]))))
     encoded = encode_dataset(rows, tokenizer, profile.max_length, keep_end=options.keep_end)
-    print(encoded)
+    state.print(encoded)
+    rows_a_round = profile.per_device_train_batch_size * state.num_processes
+    if state.num_processes > 1 and (rest := len(encoded.dataset) % rows_a_round):
+        state.print(f"the last round of an epoch has {rest} rows: {rows_a_round - rest} others are seen twice, so that all have as many")
     if not len(encoded.dataset):
         raise DataError(f"{profile.dataset}: no row leaves a token to learn from; raise --max-length (now {profile.max_length})")
 
     questions = {split: first_rows(splits[split], HEADLINE_TASK, profile.evaluation_rows) for split in ("held_out", "train")}
-    model.to(pick_device())
-    print(f"before: asking {sum(map(len, questions.values())):,} questions …")
-    before = measure(model, tokenizer, questions, profile.max_new_tokens)
+    model.to(state.device)
+    state.print(f"before: asking {sum(map(len, questions.values())):,} questions …")
+    before = measure(model, tokenizer, questions, profile.max_new_tokens, state)
 
     set_seed(profile.seed)
-    trainer = build_trainer(
-        model,
-        tokenizer,
-        encoded.dataset,
-        training_arguments(profile, options.out / CHECKPOINTS_FOLDER, save_steps=100, save_total_limit=1),
+    arguments = training_arguments(
+        profile, options.out / CHECKPOINTS_FOLDER, max_steps=options.max_steps or -1, save_steps=100, save_total_limit=1
     )
+    trainer = build_trainer(model, tokenizer, encoded.dataset, arguments)
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=last_checkpoint(options.out / CHECKPOINTS_FOLDER) if options.resume else None)
     seconds = time.perf_counter() - start
 
-    print("after: asking the same questions …")
-    after = measure(model, tokenizer, questions, profile.max_new_tokens)
+    model = whole_model(trainer)
+    state.print("after: asking the same questions …")
+    after = measure(model, tokenizer, questions, profile.max_new_tokens, state)
+    if not state.is_main_process:
+        return
     save_model(model, tokenizer, options.out)
-    write_json(options.out / METRICS_FILE, {"before": before, "after": after, "train_seconds": round(seconds, 2)})
+    losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    figures = {"before": before, "after": after, "processes": state.num_processes, "losses": losses, "train_seconds": round(seconds, 2)}
+    write_json(options.out / METRICS_FILE, figures)
     print(table(before, after))
     print(f"trained in {seconds:.0f} s; model and {METRICS_FILE} in {options.out}; chat: python -m tutorial_lib.chat --model {options.out}")
 
@@ -79,14 +106,16 @@ def measure(
     tokenizer: PreTrainedTokenizerBase,
     questions: Mapping[str, Sequence[Mapping[str, str]]],
     max_new_tokens: int,
+    state: PartialState,
 ) -> dict:
-    """Ask every question and return the figures of ``metrics.json``.
+    """Ask every question, each process its share, and return the figures of ``metrics.json``.
 
     Args:
         model: asked greedily.
         tokenizer: its tokenizer.
         questions: instruction rows of each split.
         max_new_tokens: the longest answer, in tokens.
+        state: of this process and its peers.
 
     Returns:
         ``{"exact_match": {split: {"zh": share, "en": share}}, "stopping_rate": share}``, shares from 0 to 1; None for a language without
@@ -94,11 +123,11 @@ def measure(
     """
     shares, answers = {}, []
     for split, rows in questions.items():
-        given = answer(rows, model, tokenizer, max_new_tokens=max_new_tokens)
+        given = gather_shares(answer(own_share(rows, state), model, tokenizer, max_new_tokens=max_new_tokens), state)
         scores = exact_match(rows, given, by=("language",))
         shares[split] = {language: scores[language,].share if (language,) in scores else None for language in LANGUAGES}
         answers += given
-    return {"exact_match": shares, "stopping_rate": stopping_rate(answers)}
+    return {"exact_match": shares, "stopping_rate": stopping_rate(answers) if answers else None}
 
 
 def table(before: Mapping, after: Mapping) -> str:
@@ -126,20 +155,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, dest="num_train_epochs")
     parser.add_argument("--max-length", type=int, help="tokens a row is cut at")
     parser.add_argument("--batch-size", type=int, dest="per_device_train_batch_size", help="rows a device and forward pass")
-    parser.add_argument("--accumulation", type=int, dest="gradient_accumulation_steps", help="forward passes an optimizer step")
+    parser.add_argument("--accumulation", type=int, dest="gradient_accumulation_steps", help="batches a step, of all processes")
+    parser.add_argument("--max-steps", type=int, help="stop after so many optimizer steps")
+    parser.add_argument("--logging-steps", type=int, help="note the loss every so many steps")
     parser.add_argument("--max-new-tokens", type=int, help="longest answer when measuring")
     parser.add_argument("--evaluation-rows", type=int, help="questions of each split when measuring")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--limit-rows", type=int, help="train on the first rows only")
     parser.add_argument("--keep-end", action="store_true", help="keep the end token of answers that are cut")
+    parser.add_argument("--processes", type=int, help="refuse to run unless so many processes train together")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished run in --out")
     return parser.parse_args(arguments)
 
 
-def _profile(options: argparse.Namespace) -> Profile:
+def _profile(options: argparse.Namespace, processes: int) -> Profile:
+    """Return the profile with the command line's changes; its accumulation is each process's own."""
     profile = get_profile(options.profile)
     given = {name: value for name, value in vars(options).items() if name in asdict(profile) and value is not None}
-    return replace(profile, **{name: value for name, value in given.items() if name != "profile"})
+    profile = replace(profile, **{name: value for name, value in given.items() if name != "profile"})
+    each = batches_a_step(profile.effective_batch_size, profile.per_device_train_batch_size, processes)
+    return replace(profile, gradient_accumulation_steps=each)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import (
+    AutoModelForCausalLM,
     DataCollatorForSeq2Seq,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -43,6 +45,9 @@ def training_arguments(profile: Profile, output_dir: Path, **overrides: object) 
         "num_train_epochs": profile.num_train_epochs,
         "learning_rate": profile.learning_rate,
         "seed": profile.seed,
+        # Several processes on a machine without an accelerator find each other only when told that it is the CPU.
+        "use_cpu": not torch.accelerator.is_available(),
+        "ddp_find_unused_parameters": False,  # every parameter is used in every step: nothing to look for
         # A page of host memory that can't be swapped helps copies to a GPU only.
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
@@ -151,6 +156,22 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
         file.replace(folder / file.name)
     partial.rmdir()
+
+
+def whole_model(trainer: Trainer) -> PreTrainedModel:
+    """Return the trained model, whole, on every process; where FSDP or DeepSpeed left a shard on each, they gather it (all must call this).
+
+    The gathered copy takes the memory of all parameters on each process.
+    """
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        return trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    shared = [gathered]  # the first process alone has it
+    broadcast_object_list(shared)
+    whole = AutoModelForCausalLM.from_config(trainer.model.config, dtype=torch.float32)
+    whole.load_state_dict(shared[0], strict=False)  # a tied output head is no tensor of its own
+    whole.tie_weights()
+    return whole.to(trainer.args.device).eval()
 
 
 def course_model(profile: Profile) -> Path:

@@ -12,7 +12,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from tutorial_lib.evaluation import token_losses
 from tutorial_lib.formatting import EncodedExample, encode_example, format_prompt
 from tutorial_lib.inference import Answer, answer, next_token_probabilities
-from tutorial_lib.memory import CARDS, fixed_memory
+from tutorial_lib.memory import CARDS, GIB, PRECISIONS, SHAPES, Step, fixed_memory, plan_training_memory, sharded
 from tutorial_lib.plots import plot_batches, plot_memory, plot_next_tokens, plot_roles
 
 TEMPLATES: Mapping[str, str] = {
@@ -182,6 +182,55 @@ def memory_planner(models: Mapping[str, int], *, precision: str = "float32", opt
     largest = max(totals, key=totals.__getitem__)
     card = next((f"fits a card of {card} GB" for card in CARDS if card > totals[largest]), f"fits no single card of {CARDS[-1]} GB")
     return plot_memory(bars, CARDS, f"{largest} takes {totals[largest]:,.3g} GiB before any activation, {card}\n({optimizer}, {precision})")
+
+
+# What the article says that each of its sizes takes (GB, of 10^9 bytes).
+ARTICLES_GIGABYTES: Mapping[str, float] = {"0.8 B": 18, "8 B": 180, "80 B": 1_800}
+
+
+def training_planner(
+    *,
+    model: str = "0.8 B",
+    batch: int = 4,
+    length: int = 256,
+    accumulation: int = 8,
+    precision: str = "float32",
+    optimizer: str = "AdamW",
+    released: bool = False,
+    checkpointing: bool = False,
+    stage: int = 0,
+    devices: int = 1,
+) -> Figure:
+    """Show what a whole training step takes on each device, by part, against graphics cards and the article's figure.
+
+    Args:
+        model: a key of ``memory.SHAPES``.
+        batch: rows a device and forward pass.
+        length: tokens a row.
+        accumulation: forward passes an optimizer step; 1 where gradients are released.
+        precision: a key of ``memory.PRECISIONS``.
+        optimizer: a key of ``memory.OPTIMIZERS``.
+        released: gradients are used and let go in the backward pass.
+        checkpointing: activations are computed twice instead of kept.
+        stage: of ZeRO, 0 to 3.
+        devices: over which it shards.
+    """
+    step = Step(batch, length, precision, optimizer, checkpointing=checkpointing, released=released, accumulation=accumulation)
+    shape = SHAPES[model]
+    weight = PRECISIONS[precision].weight
+    whole = plan_training_memory(shape, step)
+    # In stage 3 a layer is gathered while the next one is on its way, and the embedding stays gathered.
+    each = sharded(whole, devices, stage, gathered=weight * (2 * shape.layer_parameters + shape.other_parameters))
+    peak = each.pop("peak") / GIB
+    card = next((f"fits a card of {card} GB" for card in CARDS if card > peak), f"fits no card of {CARDS[-1]} GB")
+    many = f"each of {devices} devices, ZeRO {stage}" if devices > 1 else "one device"
+    bars = {f"{model}\n{many}": each}
+    together = ARTICLES_GIGABYTES[model] * 1e9 / GIB / devices
+    how = f"{accumulation} × {batch} × {length} tokens a step, {optimizer}, {precision}"
+    title = f"{model} takes {peak:,.3g} GiB on {many}, {card}\n({how}{', checkpointing' * checkpointing}{', released' * released})"
+    return plot_memory(
+        bars, CARDS, title, marks={f"the article: {ARTICLES_GIGABYTES[model]:,} GB" + (" / devices" * (devices > 1)): together}
+    )
 
 
 def chat(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, *, question: str, max_new_tokens: int = 48) -> str:

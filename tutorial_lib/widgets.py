@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tutorial_lib import views
 from tutorial_lib.errors import LabError
 from tutorial_lib.formatting import EncodedExample
-from tutorial_lib.memory import OPTIMIZER_STATES, PRECISIONS
+from tutorial_lib.memory import OPTIMIZERS, PRECISIONS, SHAPES
 
 Shown = Figure | str | Sequence[Figure | str]
 
@@ -121,9 +121,26 @@ def memory_planner(models: Mapping[str, int]) -> View:
     """Choose precision and optimizer for models (name -> parameters); see ``views.memory_planner``."""
     controls = {
         "precision": _choice("precision", PRECISIONS, "of weights, gradients and states"),
-        "optimizer": _choice("optimizer", OPTIMIZER_STATES, "how many states a parameter"),
+        "optimizer": _choice("optimizer", OPTIMIZERS, "how many states a parameter"),
     }
     return View(controls, partial(views.memory_planner, models))
+
+
+def training_planner() -> View:
+    """Plan a full fine-tuning of the article's three sizes; see ``views.training_planner``. A first look at a setting takes seconds."""
+    controls = {
+        "model": _choice("model", SHAPES, "the article's sizes"),
+        "batch": _options("rows", (1, 4, 16, 32), 4, "a device and forward pass"),
+        "length": _options("tokens", (128, 256, 512, 1024, 2048), 256, "a row"),
+        "accumulation": _options("accumulation", (1, 2, 8), 8, "forward passes an optimizer step"),
+        "precision": _choice("precision", PRECISIONS, "of weights, gradients and states"),
+        "optimizer": _choice("optimizer", OPTIMIZERS, "what it keeps for each parameter"),
+        "released": _switch("gradients released", "used and let go in the backward pass; accumulation must be 1"),
+        "checkpointing": _switch("checkpointing", "activations are computed twice instead of kept"),
+        "stage": _options("ZeRO stage", (0, 1, 2, 3), 0, "0: whole copies; 1: states, 2: gradients, 3: parameters sharded too"),
+        "devices": _options("devices", (1, 2, 4, 8, 16, 64), 1, "over which it is sharded"),
+    }
+    return View(controls, views.training_planner)
 
 
 def chat(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, question: str) -> View:
@@ -144,6 +161,14 @@ def _slider(name: str, value: float, low: float, high: float, hint: str) -> ipyw
 
 def _choice(name: str, options: Sequence[str] | Mapping[str, object], hint: str) -> ipywidgets.Dropdown:
     return ipywidgets.Dropdown(options=list(options), description=name, tooltip=hint, style=_STYLE)
+
+
+def _options(name: str, options: Sequence[int], value: int, hint: str) -> ipywidgets.Dropdown:
+    return ipywidgets.Dropdown(options=list(options), value=value, description=name, tooltip=hint, style=_STYLE)
+
+
+def _switch(name: str, hint: str) -> ipywidgets.Checkbox:
+    return ipywidgets.Checkbox(value=False, description=name, tooltip=hint, style=_STYLE)
 
 
 _STYLE = {"description_width": "initial"}
