@@ -53,8 +53,9 @@ def test_train_writes_a_model_and_its_figures_and_repeats_exactly(tiny_model_fol
         assert metrics[-1].pop("train_seconds") > 0
     assert metrics[0] == metrics[1]
     assert (tmp_path / "one" / "model.safetensors").read_bytes() == (tmp_path / "two" / "model.safetensors").read_bytes()
-    assert set(metrics[0]) == {"before", "after"}
-    for figures in metrics[0].values():
+    assert set(metrics[0]) == {"before", "after", "processes", "losses"}
+    assert metrics[0]["processes"] == 1
+    for figures in (metrics[0]["before"], metrics[0]["after"]):
         assert set(figures) == {"exact_match", "stopping_rate"}
         assert 0 <= figures["stopping_rate"] <= 1
         assert set(figures["exact_match"]) == {"held_out", "train"}

@@ -9,9 +9,10 @@ import torch
 from jupyter_client.manager import KernelManager
 from transformers import BloomConfig, BloomForCausalLM, TrainerCallback, TrainingArguments, set_seed
 
+from tutorial_lib.checkpoints import last_checkpoint
 from tutorial_lib.dashboard import TrainingDashboard
 from tutorial_lib.data import encode_dataset
-from tutorial_lib.training import build_trainer, last_checkpoint
+from tutorial_lib.training import build_trainer
 
 
 def train(folder: Path, rows, tokenizer, callbacks, **options):

@@ -31,6 +31,8 @@ PICTURES = {
     "plot_examples": lambda: plots.plot_examples({"reads": ["法", "国"], "label": ["-", "国"]}, [False, True], "one label"),
     "plot_attention": lambda: plots.plot_attention({"因果": [[1, 0], [1, 1]]}, "a causal model sees 75 %"),
     "plot_abilities": lambda: plots.plot_abilities({"填空": {"BERT": 0.5}, "continue": {"Bloom": 1.0}}, "each its own"),
+    "plot_curves": lambda: plots.plot_curves({"一": [2.0, 1.0], "two": [2.0, 1.0]}, "Both fall to 1"),
+    "plot_trade": lambda: plots.plot_trade({"全": (100, 0.9), "LoRA": (10, 0.8)}, "parameters", "80 % for a tenth"),
     "plot_memory": lambda: plots.plot_memory({"模型": {"weights": 2**30, "gradients": 2**30}}, (8, 16), "takes 2 GiB"),
 }
 WITHOUT_AXES = {"plot_roles", "plot_examples"}

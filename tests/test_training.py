@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, TrainerCallback
 
 from tutorial_lib import training
+from tutorial_lib.checkpoints import last_checkpoint
 from tutorial_lib.data import encode_dataset
 from tutorial_lib.errors import ModelError, OutputError
 from tutorial_lib.formatting import IGNORE_INDEX, format_prompt
@@ -22,7 +23,6 @@ from tutorial_lib.training import (
     SETTINGS_FILE,
     build_trainer,
     course_model,
-    last_checkpoint,
     prepare_output,
     save_model,
     training_arguments,

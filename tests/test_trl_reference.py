@@ -29,13 +29,10 @@ def tinyworld_rows(splits) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def unicode_rows(tokenizer) -> list[dict]:
-    """Random text of every plane, with special tokens and white space in between."""
+def unicode_rows() -> list[dict]:
+    """Random text of every plane, with white space in between. Special tokens in a text are another matter: a test of its own."""
     source = random.Random(0)
     pieces = [
-        "</s>",
-        "<pad>",
-        "<s>",
         "Human: ",
         "\n\nAssistant: ",
         " ",
@@ -61,9 +58,7 @@ def unicode_rows(tokenizer) -> list[dict]:
         ]
         return "".join(source.choice(kinds)() for _ in range(source.randrange(longest + 1)))
 
-    rows = [{"instruction": text(20), "input": source.choice(["", text(10)]), "output": text(20) or "x"} for _ in range(ROWS)]
-    # TRL adds no second end token to an answer that ends with one: a test of its own.
-    return [row for row in rows if not row["output"].endswith(tokenizer.eos_token)]
+    return [{"instruction": text(20), "input": source.choice(["", text(10)]), "output": text(20) or "x"} for _ in range(ROWS)]
 
 
 @pytest.fixture(params=["tinyworld", "unicode"])
@@ -189,8 +184,8 @@ def test_our_rows_pass_through_trl_unchanged(rows, tokenizer, prepare):
     assert [prepared[number] for number in range(len(rows))] == [Prepared(example["input_ids"], example["labels"]) for example in encoded]
 
 
-def test_an_answer_that_ends_with_an_end_token_gets_a_second_one_from_us_and_none_from_trl(tokenizer, prepare):
+def test_an_end_token_that_somebody_typed_ends_the_answer_for_trl_and_is_text_for_us(tokenizer, prepare):
     row = {"instruction": "怎么结束？", "input": "", "output": f"用{tokenizer.eos_token}"}
     theirs, ours = prepare(columns_for_trl([row]))[0], encode_example(row, tokenizer)
-    assert [*theirs.input_ids, tokenizer.eos_token_id] == ours["input_ids"]
-    assert [*theirs.labels, tokenizer.eos_token_id] == ours["labels"]
+    assert theirs.input_ids.count(tokenizer.eos_token_id) == ours["input_ids"].count(tokenizer.eos_token_id) == 1
+    assert tokenizer.decode(theirs.input_ids) + tokenizer.eos_token == tokenizer.decode(ours["input_ids"])

@@ -21,6 +21,14 @@ class NoSupervisedTokenError(RowError):
     """A row whose prompt fills the whole length, so that nothing is left to learn from."""
 
 
+class NotFiniteError(LabError):
+    """A training whose loss or gradient is no number any more."""
+
+
+class InterruptedTrainingError(LabError):
+    """A training that was stopped by hand and saved; the message says how to go on."""
+
+
 class ModelError(LabError):
     """A model or tokenizer that can't be found, read or used."""
 

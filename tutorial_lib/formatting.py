@@ -31,7 +31,17 @@ def format_prompt(instruction: str, input: str = "") -> str:
 
 def encode_prompt(instruction: str, input: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the ids of the prompt alone, exactly as training sees them, so that generation can start from the same ids."""
-    return tokenizer(format_prompt(instruction, input), add_special_tokens=False)["input_ids"]
+    return encode_text(format_prompt(instruction, input), tokenizer)
+
+
+def encode_text(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids of a text that somebody wrote: no special token is added, and none comes in.
+
+    A special token's name in it (``</s>``, ``<pad>``) becomes the tokens of its characters. So nobody can end a prompt or forge an answer
+    by typing one; the only end-of-sequence token of a row is the one that ``encode_example`` puts there. (The tokenizer alone would turn
+    a typed ``</s>`` into the end token.)
+    """
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 def encode_example(
@@ -67,8 +77,8 @@ def encode_example(
     if not output:
         raise RowError("column 'output' is empty: there is nothing to learn from this row; fill it or drop the row")
     prompt = format_prompt(instruction, input) if prompt is None else prompt
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    response_ids = [*tokenizer(output, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    prompt_ids = encode_text(prompt, tokenizer)
+    response_ids = [*encode_text(output, tokenizer), tokenizer.eos_token_id]
     room = max_length - len(prompt_ids)
     if room < (2 if keep_end else 1):
         raise NoSupervisedTokenError(

@@ -17,7 +17,7 @@ from transformers import (
     pipeline,
 )
 
-from tutorial_lib.formatting import format_prompt
+from tutorial_lib.formatting import encode_text, format_prompt
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,12 @@ class Answer:
 def build_pipeline(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TextGenerationPipeline:
     """Return ``pipeline("text-generation")`` on the model's own device, with a tokenizer of its own.
 
-    The pipeline sets ``padding_side`` in place; a copy keeps the caller's tokenizer as it was.
+    The pipeline sets ``padding_side`` in place; a copy keeps the caller's tokenizer as it was. Special tokens that somebody typed into a
+    question are read as ordinary text, as ``formatting.encode_text`` does.
     """
-    return pipeline("text-generation", model=model, tokenizer=copy.deepcopy(tokenizer), device=model.device)
+    own = copy.deepcopy(tokenizer)
+    own.split_special_tokens = True
+    return pipeline("text-generation", model=model, tokenizer=own, device=model.device)
 
 
 def answer(
@@ -67,7 +70,8 @@ def answer(
     """
     rows = [{"instruction": question} if isinstance(question, str) else question for question in questions]
     prompts = [format_prompt(row["instruction"], row.get("input") or "") for row in rows]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    lengths = [len(encode_text(prompt, tokenizer)) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lengths.__getitem__)
     options = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id, **generate_options}
     answers: dict[int, Answer] = {}
     was_training = model.training
@@ -82,12 +86,12 @@ def answer(
                     batch_size=batch_size,
                     add_special_tokens=False,
                     max_new_tokens=max_new_tokens,
-                    return_full_text=False,
-                    skip_special_tokens=False,  # the end token must stay visible to tell who stopped
+                    return_tensors=True,  # the ids: only they tell the end token from the same characters as text
                     **options,
                 )
+            prompt_width = max(lengths[i] for i in chunk)  # shorter prompts are filled up to it
             for i, output in zip(chunk, outputs, strict=True):
-                answers[i] = _read(output[0]["generated_text"], tokenizer)
+                answers[i] = _read(output[0]["generated_token_ids"][prompt_width:], tokenizer)
     finally:
         model.train(was_training)
     return [answers[i] for i in range(len(prompts))]
@@ -112,7 +116,7 @@ def next_token_probabilities(
     Returns:
         float32, shape (vocabulary size,); sums to 1.
     """
-    inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(model.device)
+    inputs = tokenizer(prompt, add_special_tokens=False, split_special_tokens=True, return_tensors="pt").to(model.device)
     scores = model(**inputs).logits[:, -1].float()
     processors = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
     if top_k:
@@ -122,8 +126,8 @@ def next_token_probabilities(
     return processors(inputs["input_ids"], scores).softmax(-1)[0]
 
 
-def _read(generated: str, tokenizer: PreTrainedTokenizerBase) -> Answer:
-    text, end, _ = generated.partition(tokenizer.eos_token)
-    for token in tokenizer.all_special_tokens:
-        text = text.replace(token, "")
-    return Answer(text, stopped=bool(end))
+def _read(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Answer:
+    ids = list(ids)
+    stopped = tokenizer.eos_token_id in ids
+    said = ids[: ids.index(tokenizer.eos_token_id)] if stopped else ids
+    return Answer(tokenizer.decode(said, skip_special_tokens=True), stopped)

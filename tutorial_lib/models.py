@@ -47,7 +47,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     """
     location = resolve_model(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location)
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except Exception as error:
         raise ModelError(f"{source!r} has no tokenizer that can be loaded: {_first_line(error)}") from error
     for token, meaning in [("eos_token", "end an answer"), ("pad_token", "pad a batch")]:
@@ -63,14 +63,15 @@ def load_model(source: str | Path, dtype: torch.dtype = torch.float32) -> PreTra
     """Load the causal language model of `source` with weights of `dtype`, on the CPU.
 
     float32 is asked for by name because ``from_pretrained`` would take whatever dtype the checkpoint was saved in, and full fine-tuning in
-    float16 diverges.
+    float16 diverges. Weights come from safetensors files only, and no code that comes with a model is run: a pickled checkpoint
+    (``pytorch_model.bin``) could do anything while it is loaded.
 
     Raises:
         ModelError: not a causal language model, or its weights are missing or damaged.
     """
     location = resolve_model(source)
     try:
-        config = AutoConfig.from_pretrained(location)
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
     except Exception as error:
         raise ModelError(f"the configuration of {source!r} can't be read: {_first_line(error)}") from error
     architectures = config.architectures or []
@@ -78,7 +79,9 @@ def load_model(source: str | Path, dtype: torch.dtype = torch.float32) -> PreTra
         found = ", ".join(architectures) or config.model_type
         raise ModelError(f"{source!r} is no causal language model but {found}; give one whose class ends in ForCausalLM")
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(location, dtype=dtype, output_loading_info=True)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            location, dtype=dtype, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+        )
     except SafetensorError as error:
         raise ModelError(f"the weights of {source!r} are damaged ({_first_line(error)}); copy or download them again") from error
     except Exception as error:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from noto_cjk_sans_otc import FONT_PATH
 
 from tutorial_lib.formatting import IGNORE_INDEX
@@ -409,6 +409,38 @@ def plot_memory(
     axes.set_xlabel("memory (GiB); dashed: the memory of usual graphics cards")
     figure.legend(frameon=False, loc="outside lower center", ncols=len(names))
     figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@_picture
+def plot_curves(curves: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """Show losses of several runs over their optimizer steps; the first is drawn thick, the others on top of it."""
+    figure, axes = plt.subplots(figsize=(8, 2.8))
+    styles = [(SKY, "-", 6), (RED, "--", 1.6), ("black", ":", 1.6)]
+    for (name, losses), (colour, line, width) in zip(curves.items(), styles, strict=False):
+        axes.plot(range(1, len(losses) + 1), losses, line, color=colour, linewidth=width, label=name)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    axes.set_title(title)
+    return figure
+
+
+@_picture
+def plot_trade(points: Mapping[str, tuple[float, float]], cost: str, title: str) -> Figure:
+    """Show what is paid against what is got: name -> (cost on a logarithmic axis, share of held-out questions answered exactly, 0 to 1)."""
+    figure, axes = plt.subplots(figsize=(8, 3))
+    for (name, (paid, got)), colour, marker in zip(points.items(), (BLUE, ORANGE, GREEN, PURPLE), "osD^", strict=False):
+        axes.scatter([paid], [100 * got], color=colour, marker=marker, s=70)
+        axes.annotate(name, (paid, 100 * got), (0, -16), textcoords="offset points", ha="center", fontsize=9)
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.set_ylim(0, 105)
+    axes.set_xlabel(cost)
+    axes.set_ylabel("held-out questions\nanswered exactly (%)")
+    axes.set_title(title)
     return figure
 
 

@@ -8,6 +8,7 @@ arguments, asks the same questions again, and writes the model and ``metrics.jso
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from accelerate import PartialState
 from datasets import disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from tutorial_lib.checkpoints import SealCheckpoints, StopOnInterrupt, hold, last_checkpoint
 from tutorial_lib.console import run_command
 from tutorial_lib.data import encode_dataset, first_rows, load_splits
-from tutorial_lib.errors import DataError
+from tutorial_lib.errors import DataError, InterruptedTrainingError
 from tutorial_lib.evaluation import exact_match, stopping_rate
 from tutorial_lib.inference import answer
 from tutorial_lib.models import load_model, load_tokenizer
@@ -27,7 +29,6 @@ from tutorial_lib.training import (
     CHECKPOINTS_FOLDER,
     METRICS_FILE,
     build_trainer,
-    last_checkpoint,
     prepare_output,
     save_model,
     training_arguments,
@@ -43,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, fine-tune, measure, save."""
     options = _parse(arguments)
     state = join_processes(options.processes)
-    with until_all_are_done(state):
-        _train(options, state)
+    with until_all_are_done(state), ExitStack() as held:
+        _train(options, state, held)
 
 
-def _train(options: argparse.Namespace, state: PartialState) -> None:
+def _train(options: argparse.Namespace, state: PartialState, held: ExitStack) -> None:
     profile = _profile(options, state.num_processes)
     if not state.is_main_process:
         disable_progress_bars()
@@ -57,6 +58,7 @@ def _train(options: argparse.Namespace, state: PartialState) -> None:
     model = load_model(profile.model)
     settings = asdict(profile) | {"keep_end": options.keep_end, "limit_rows": options.limit_rows, "max_steps": options.max_steps}
     if state.is_main_process:
+        held.enter_context(hold(options.out))
         prepare_output(options.out, settings, model.num_parameters(), resume=options.resume)
     state.wait_for_everyone()
     state.print(
@@ -81,12 +83,15 @@ def _train(options: argparse.Namespace, state: PartialState) -> None:
 
     set_seed(profile.seed)
     arguments = training_arguments(
-        profile, options.out / CHECKPOINTS_FOLDER, max_steps=options.max_steps or -1, save_steps=100, save_total_limit=1
+        profile, options.out / CHECKPOINTS_FOLDER, max_steps=options.max_steps or -1, save_steps=options.save_steps
     )
-    trainer = build_trainer(model, tokenizer, encoded.dataset, arguments)
+    interrupt = StopOnInterrupt()
+    trainer = build_trainer(model, tokenizer, encoded.dataset, arguments, [SealCheckpoints(), interrupt])
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=last_checkpoint(options.out / CHECKPOINTS_FOLDER) if options.resume else None)
     seconds = time.perf_counter() - start
+    if interrupt.stopped_at is not None:
+        raise InterruptedTrainingError(f"stopped after step {interrupt.stopped_at}; repeat the command with --resume to go on from there")
 
     model = whole_model(trainer)
     state.print("after: asking the same questions …")
@@ -157,6 +162,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, dest="per_device_train_batch_size", help="rows a device and forward pass")
     parser.add_argument("--accumulation", type=int, dest="gradient_accumulation_steps", help="batches a step, of all processes")
     parser.add_argument("--max-steps", type=int, help="stop after so many optimizer steps")
+    parser.add_argument("--save-steps", type=int, default=100, help="write a checkpoint every so many optimizer steps (default: 100)")
     parser.add_argument("--logging-steps", type=int, help="note the loss every so many steps")
     parser.add_argument("--max-new-tokens", type=int, help="longest answer when measuring")
     parser.add_argument("--evaluation-rows", type=int, help="questions of each split when measuring")

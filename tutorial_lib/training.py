@@ -1,8 +1,9 @@
 """The article's training recipe, as a plain transformers Trainer, and the model that it leaves behind."""
 
 import json
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,15 +16,17 @@ from transformers import (
     PreTrainedTokenizerBase,
     Trainer,
     TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from tutorial_lib.checkpoints import LOCK_FILE, make_folder
 from tutorial_lib.data import encode_dataset, load_splits
-from tutorial_lib.errors import OutputError
+from tutorial_lib.errors import NoSupervisedTokenError, NotFiniteError, OutputError
 from tutorial_lib.files import replacing
+from tutorial_lib.formatting import IGNORE_INDEX
 from tutorial_lib.models import load_model, load_tokenizer
 from tutorial_lib.profiles import Profile
 
@@ -48,6 +51,7 @@ def training_arguments(profile: Profile, output_dir: Path, **overrides: object) 
         # Several processes on a machine without an accelerator find each other only when told that it is the CPU.
         "use_cpu": not torch.accelerator.is_available(),
         "ddp_find_unused_parameters": False,  # every parameter is used in every step: nothing to look for
+        "logging_nan_inf_filter": False,  # a loss that is no number is to be seen
         # A page of host memory that can't be swapped helps copies to a GPU only.
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
@@ -69,31 +73,49 @@ def build_trainer(
         train_dataset: the columns ``input_ids``, ``attention_mask`` and ``labels`` (lists of ints), as ``data.encode_dataset`` makes them.
         arguments: e.g. from ``training_arguments``.
         callbacks: further callbacks.
+
+    Raises:
+        NoSupervisedTokenError: rows without a single label to learn from; names them. Trainer would log a loss of 0 for a step of them.
     """
+    labels_of_rows = _column(train_dataset, "labels")
+    if dead := [row for row, labels in enumerate(labels_of_rows) if all(label == IGNORE_INDEX for label in labels)]:
+        shown = ", ".join(map(str, dead[:10])) + (", …" if len(dead) > 10 else "")
+        raise NoSupervisedTokenError(
+            f"{len(dead)} of {len(train_dataset)} rows have no label to learn from (rows {shown}, counted from 0): leave them out, as "
+            f"encode_dataset does, or raise max_length"
+        )
     return Trainer(
         model=model,
         args=arguments,
         train_dataset=train_dataset,
         data_collator=DataCollatorForSeq2Seq(tokenizer=tokenizer, padding=True),
         processing_class=tokenizer,
-        callbacks=list(callbacks),
+        callbacks=[StopOnNaN(), *callbacks],
     )
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest whole Trainer checkpoint in `folder`, or None where there is none.
+class StopOnNaN(TrainerCallback):
+    """Ends a training whose loss or gradient is no number any more: every later step would be for nothing."""
 
-    Trainer writes ``trainer_state.json`` last: a checkpoint without a readable one was cut off in the middle and is passed over.
-    """
-    checkpoints = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    return next((str(path) for path in reversed(checkpoints) if _is_whole(path)), None)
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Mapping[str, float], **kwargs: object
+    ) -> None:
+        """Look at what is logged.
+
+        Raises:
+            NotFiniteError: it is nan or infinite; names the steps.
+        """
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                first = max(1, state.global_step - int(args.logging_steps) + 1)
+                raise NotFiniteError(
+                    f"{name} is {logs[name]} in step {first} to {state.global_step}: the weights are lost from there on. Go back to a "
+                    f"checkpoint before it; take a smaller learning rate (now {args.learning_rate:g}), or float32 weights"
+                )
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        return bool(json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return False
+def _column(rows: Dataset | Sequence[Mapping], name: str) -> Sequence:
+    return rows[name] if isinstance(rows, Dataset) else [row[name] for row in rows]
 
 
 def prepare_output(out: Path, settings: dict, parameters: int, *, resume: bool = False) -> None:
@@ -109,19 +131,14 @@ def prepare_output(out: Path, settings: dict, parameters: int, *, resume: bool =
         OutputError: the folder holds something else, can't be made, or the disk has too little room.
     """
     noted = out / SETTINGS_FILE
-    if out.is_file():
-        raise OutputError(f"{out} is a file: give --out a folder")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(path.name != LOCK_FILE for path in out.iterdir()):
         if not resume:
             raise OutputError(f"{out} is not empty: give --out a new folder, or --resume to go on with the unfinished run in it")
         if (out / METRICS_FILE).exists():
             raise OutputError(f"{out} holds a finished run: nothing to resume; give --out a new folder")
         if _noted_settings(noted) != json.loads(json.dumps(settings)):  # as JSON tells them: a tuple is a list there
             raise OutputError(f"{out} holds no run with these settings: repeat the run's own options, or give --out a new folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} can't be made: {error.strerror}; give --out a folder that you may write to") from None
+    make_folder(out)
     needed, free = parameters * BYTES_A_PARAMETER, shutil.disk_usage(out).free
     if free < needed:
         raise OutputError(

@@ -19,9 +19,9 @@ from transformers import (
     set_seed,
 )
 
+from tutorial_lib.checkpoints import last_checkpoint
 from tutorial_lib.errors import DataError
 from tutorial_lib.tinyworld.build import CORPUS_FOLDER, TOKENIZER_FOLDER
-from tutorial_lib.training import last_checkpoint
 
 
 @dataclass(frozen=True)
