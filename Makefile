@@ -21,7 +21,7 @@ define test-notebooks
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-latest browser-test book pictures student-kit grade bench-memory lint clean
+.PHONY: help lab run test test-latest browser-test book pictures student-kit grade bench-memory bench-article lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -57,6 +57,9 @@ grade: $(VENV)/.ready ## grade a class: make grade SUBMISSIONS=folder-of-student
 
 bench-memory: $(VENV)/.ready ## estimated against measured memory, up to the article's size (24 GB, 5 minutes)
 	$(BIN)/python tests/bench/memory.py
+
+bench-article: $(VENV)/.ready ## three real steps of the article's size on the CPU, its rows tokenized, a million streamed (24 GB, half an hour)
+	$(BIN)/python tests/bench/article_size.py
 
 # Executed again when a notebook has changed.
 $(EXECUTED): $(VENV)/.ready $(wildcard notebooks/*.ipynb)

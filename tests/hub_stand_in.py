@@ -18,13 +18,18 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """The few routes of the hub that the libraries use, on localhost.
 
-    `repositories` maps ``models/owner/name`` or ``datasets/owner/name`` to a folder; `requests` notes what was asked; `failure`, if
-    set, is the status of every answer.
+    `repositories` maps ``models/owner/name`` or ``datasets/owner/name`` to a folder; `requests` notes what was asked, and `ranges` from
+    which byte on, where somebody asked for a part; `failure`, if set, is the status of every answer. The next `cuts` answers that hold
+    more of the file `cut_file` than `cut_after` bytes end there, and the connection with them.
     """
 
     repositories: Mapping[str, Path]
     requests: list[str] = field(default_factory=list)
+    ranges: list[int] = field(default_factory=list)
     failure: int | None = None
+    cuts: int = 0
+    cut_after: int = 0
+    cut_file: str = ""
     address: str = ""
 
     def answer(self, method: str, url: str, body: Mapping) -> tuple[int, dict[str, str], bytes]:
@@ -94,12 +99,22 @@ class HubHandler(BaseHTTPRequestHandler):
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = json.loads(sent) if sent.startswith(b"{") else {}
         status, headers, content = self.hub.answer(self.command, self.path, body)
+        if status == 200 and (wanted := self.headers.get("Range")):
+            start = int(wanted.removeprefix("bytes=").partition("-")[0])
+            self.hub.ranges.append(start)
+            status, headers = 206, {**headers, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+            content = content[start:]
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        if self.command == "HEAD":
+            return
+        if self.hub.cuts and self.path.endswith(self.hub.cut_file) and len(content) > self.hub.cut_after:
+            self.hub.cuts -= 1
+            self.close_connection = True
+            content = content[: self.hub.cut_after]
+        self.wfile.write(content)
 
     do_GET = do_HEAD = do_POST = handle_request
 

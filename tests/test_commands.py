@@ -265,7 +265,9 @@ def test_disk_that_fills_up_in_the_middle_leaves_no_model_and_can_be_resumed(tin
 
 def test_data_set_without_a_row_that_fits(capsys, tiny_model_folder, tmp_path):
     path = tmp_path / "long.jsonl"
-    path.write_text("\n".join(json.dumps({"instruction": "长" * 300, "input": "", "output": "a"}) for _ in range(4)), encoding="utf-8")
+    path.write_text(
+        "\n".join(json.dumps({"instruction": "长" * (300 + n), "input": "", "output": "a"}) for n in range(4)), encoding="utf-8"
+    )
     line = fails_in_one_line(capsys, train.main, "--model", tiny_model_folder, "--dataset", path, "--out", tmp_path / "out")
     assert "no row leaves a token to learn from" in line
     assert "--max-length" in line

@@ -12,6 +12,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from hub_stand_in import Hub, serve
+from transformers import BloomConfig, BloomForCausalLM
 
 from tutorial_lib.errors import DataError, HubUnreachableError, ModelError
 from tutorial_lib.hub import looks_like_folder, require_reachable
@@ -57,6 +58,39 @@ def test_article_profile_runs_from_a_mirror_and_then_from_the_cache_without_a_ne
     assert len(hub.requests) == asked, "offline means: not one request"
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
     assert weights[0] == weights[1]
+
+
+@pytest.fixture(scope="module")
+def large_hub(tokenizer, hub, tmp_path_factory):
+    """The same with a model of 26 MB: the library keeps what it has of a download in pieces of 10 MB."""
+    folder = tmp_path_factory.mktemp("large")
+    BloomForCausalLM(BloomConfig(vocab_size=100_000, hidden_size=64, n_layer=1, n_head=2)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    with serve({**hub.repositories, f"models/{ARTICLE.model}": folder}) as running:
+        yield running
+
+
+def test_download_that_is_cut_off_goes_on_where_it_stopped(large_hub: Hub, tmp_path):
+    large_hub.cuts, large_hub.cut_file, large_hub.cut_after = 1, "model.safetensors", 15_000_000
+    done = train(tmp_path / "out", tmp_path / "cache", HF_ENDPOINT=large_hub.address)
+    assert done.returncode == 0, done.stderr
+    assert large_hub.cuts == 0
+    assert 10_000_000 <= large_hub.ranges[-1] < 15_000_000
+
+
+@pytest.mark.parametrize(("file", "bytes_sent"), [("model.safetensors", 5_000_000), ("train.json", 50)])
+def test_hub_that_goes_away_in_mid_download_is_told_and_the_next_run_goes_on(large_hub: Hub, tmp_path, file, bytes_sent):
+    large_hub.cuts, large_hub.cut_file, large_hub.cut_after = 1_000, file, bytes_sent
+    failed = train(tmp_path / "out", tmp_path / "cache", HF_ENDPOINT=large_hub.address)
+    large_hub.cuts = 0
+    assert failed.returncode == 1, failed.stderr
+    said = failed.stderr.strip().splitlines()[-1]
+    assert said.startswith("error: ")
+    for part in ("the connection to", "broke", "HF_ENDPOINT", "local folder", "TUTORIAL_PROFILE=tiny"):
+        assert part in said
+    assert not (tmp_path / "out").exists()
+    done = train(tmp_path / "out", tmp_path / "cache", HF_ENDPOINT=large_hub.address)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_imports_make_no_circle(lazy):
 # A module may import what stands in a lower layer, or beside it where that makes no circle.
 LAYERS = [
     ("errors", "console", "profiles", "static", "fonts", "files"),
-    ("hub", "formatting", "processes", "launch", "checkpoints"),
+    ("hub", "formatting", "processes", "launch", "checkpoints", "readers"),
     ("models", "data", "inference", "objectives"),
     ("evaluation", "training"),
     ("whatif", "plots", "memory"),

@@ -1,10 +1,10 @@
 """Load instruction data from anywhere, in one schema, and look at every row before it is trained on."""
 
-import csv
-import json
 import logging
 import os
+import re
 import shutil
+import string
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_datasets, load_dataset, load_from_disk
 from transformers import PreTrainedTokenizerBase
 
 from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError
 from tutorial_lib.formatting import MAX_LENGTH, encode_example, is_encodable
-from tutorial_lib.hub import looks_like_folder, not_found, require_reachable
+from tutorial_lib.hub import cut_off, looks_like_folder, not_found, require_reachable
 from tutorial_lib.profiles import runs_dir
+from tutorial_lib.readers import FILE_READERS, Oddities
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ COLUMNS = ("instruction", "input", "output")
 TINYWORLD = "tinyworld"  # names the data set that the kit makes; "tinyworld:7" is the one of seed 7
 TINYWORLD_SEED = 42
 MAX_CHARACTERS = 100_000  # a longer text is a parsing accident, not an instruction
+INVISIBLE = string.whitespace + "\u00a0\u3000\u200b\u200c\u200d\u2060\ufeff"
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all but tab and line ends: what a broken export leaves behind
 HELD_OUT_NAMES = ("held_out", "test", "validation")
 
 
@@ -92,7 +95,7 @@ def load_instructions(
     for split, rows in splits.items():
         where = f"{source}" if len(splits) == 1 else f"{source} ({split})"
         renamed = _rename(rows, columns or {}, where)
-        not_text = [RowProblem(problem.row, ours, problem.found) for problem in noted for ours in COLUMNS if problem.column == names[ours]]
+        not_text = [RowProblem(row, ours, _not_text(value)) for column, row, value in noted for ours in COLUMNS if column == names[ours]]
         checked[split] = _check(renamed, [*find_problems(renamed), *not_text], on_invalid, where)
     return DatasetDict(checked) if len(checked) > 1 else next(iter(checked.values()))
 
@@ -114,7 +117,20 @@ def load_splits(source: str | os.PathLike, *, columns: Mapping[str, str | None] 
     if len(train) < 2:
         raise DataError(f"{source}: {len(train)} row(s) can't be divided into train and held-out rows; give at least 2")
     parts = train.train_test_split(test_size=max(1, min(500, len(train) // 20)), seed=seed)
-    return DatasetDict({"train": parts["train"], "held_out": parts["test"]})
+    return _without_shared_questions(parts["train"], parts["test"], str(source))
+
+
+def _without_shared_questions(train: Dataset, held_out: Dataset, source: str) -> DatasetDict:
+    """Move held-out rows whose question is a training row's too to the training rows: their answers would be known."""
+    asked = set(zip(train["instruction"], train["input"], strict=True))
+    shared = [row for row, question in enumerate(zip(held_out["instruction"], held_out["input"], strict=True)) if question in asked]
+    if shared:
+        logger.warning("%s: %d held-out rows ask what training rows ask; they are trained on instead", source, len(shared))
+        if len(shared) == len(held_out):
+            raise DataError(f"{source}: every row that would be held out asks what a training row asks; remove the rows that repeat others")
+        train = concatenate_datasets([train, held_out.select(shared)])
+        held_out = held_out.select(sorted(set(range(len(held_out))) - set(shared)))
+    return DatasetDict({"train": train, "held_out": held_out})
 
 
 def find_problems(dataset: Dataset) -> list[RowProblem]:
@@ -178,8 +194,10 @@ def _problem(column: str, value: object) -> str | None:
         return "null; write an empty text or drop the row" if column == "input" else "null; fill it or drop the row"
     if not isinstance(value, str) or not is_encodable(value):
         return _not_text(value)
-    if column != "input" and not value.strip():
-        return "empty; fill it or drop the row"
+    if column != "input" and not value.strip(INVISIBLE):
+        return "empty; fill it or drop the row" if not value.strip() else "nothing but invisible characters; fill it or drop the row"
+    if control := CONTROL.search(value):
+        return f"the control character U+{ord(control[0]):04X}; remove it or drop the row"
     if len(value) > MAX_CHARACTERS:
         return f"{len(value):,} characters, more than {MAX_CHARACTERS:,}; is this one row?"
     return None
@@ -202,9 +220,22 @@ def _check(rows: Dataset, problems: Sequence[RowProblem], on_invalid: str, where
         rows = rows.select(sorted(set(range(len(rows))) - set(bad)))
     if not len(rows):
         raise DataError(f"{where}: no rows")
+    _report_repeated(rows, where)
     for column in COLUMNS:  # an all-empty column may have been read as null or number type
         rows = rows if rows.features[column] == Value("string") else rows.cast_column(column, Value("string"))
     return rows
+
+
+def _report_repeated(rows: Dataset, where: str) -> None:
+    """Log the rows that are exactly another one: they are trained on as often as they stand there, which may not be meant."""
+    first: dict[tuple[str, ...], int] = {}
+    repeated = []
+    for number, row in enumerate(zip(*(rows[column] for column in COLUMNS), strict=True)):
+        if first.setdefault(row, number) != number:
+            repeated.append(number)
+    if repeated:
+        shown = ", ".join(map(str, repeated[:10])) + (", …" if len(repeated) > 10 else "")
+        logger.warning("%s: %d rows are exactly like an earlier one (rows %s, counted from 0); they are kept", where, len(repeated), shown)
 
 
 def _rename(rows: Dataset, columns: Mapping[str, str | None], where: str) -> Dataset:
@@ -226,58 +257,7 @@ def _rename(rows: Dataset, columns: Mapping[str, str | None], where: str) -> Dat
     return rows.select_columns([*COLUMNS, *(name for name in rows.column_names if name not in COLUMNS)])
 
 
-def _read_csv(path: Path) -> Dataset:
-    """Read every cell as the text that it is: a reader that guesses types turns "007" into 7 and "NA" into nothing."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    for number, row in enumerate(rows):
-        if None in row or None in row.values():
-            cells = len(reader.fieldnames or [])
-            raise DataError(f"{path} can't be read as a data set: row {number} has not the header's {cells} cells; quote commas")
-    return Dataset.from_list(rows)
-
-
-def _read_json(path: Path) -> tuple[Dataset, list[RowProblem]]:
-    """Read a list of objects, or an object a line, and keep every text as it is.
-
-    Arrow's own reader makes a time stamp of a column of dates, and refuses a column in which one value is a number. Here such a value is
-    kept as its JSON text and noted as a problem.
-    """
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data":  # the first line was whole: an object a line
-            raise
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    rows = [rows] if isinstance(rows, dict) else rows
-    if not isinstance(rows, list):
-        raise DataError(f"{path} can't be read as a data set: it holds {type(rows).__name__}, not a list of rows")
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise DataError(f"{path} can't be read as a data set: row {number} is {type(row).__name__}, not an object with columns")
-    columns, noted = {}, []
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
-        odd = {row: value for row, value in enumerate(values) if value is not None and not (isinstance(value, str) and is_encodable(value))}
-        if len({type(value) for value in values if value is not None}) == 1 and not any(isinstance(value, str) for value in odd.values()):
-            columns[name] = values  # one type throughout: it stays
-        else:
-            columns[name] = [json.dumps(value) if row in odd else value for row, value in enumerate(values)]
-            noted += [RowProblem(row, name, _not_text(value)) for row, value in odd.items()]
-    return Dataset.from_dict(columns), noted
-
-
-FILE_READERS: Mapping[str, Callable[[Path], tuple[Dataset, list[RowProblem]]]] = {
-    ".json": _read_json,
-    ".jsonl": _read_json,
-    ".csv": lambda path: (_read_csv(path), []),
-    ".parquet": lambda path: (load_dataset("parquet", data_files=str(path), split="train"), []),
-}
-
-
-def _read(source: str) -> tuple[Dataset | DatasetDict, list[RowProblem]]:
+def _read(source: str) -> tuple[Dataset | DatasetDict, Oddities]:
     """Return the data, and the values that could not be kept as they were."""
     if source == TINYWORLD or source.startswith(f"{TINYWORLD}:"):
         return load_from_disk(str(tinyworld_folder(source))), []
@@ -292,7 +272,8 @@ def _read(source: str) -> tuple[Dataset | DatasetDict, list[RowProblem]]:
             raise DataError(f"{source!r} is no data set: give a folder written by save_to_disk, or a {_endings()} file")
         return _guarded(lambda: (load_from_disk(str(path)), []), source)
     if not path.is_file():
-        raise DataError(f"no data set {source!r}: there is no such file or folder; check the path")
+        what = "it is neither a file nor a folder" if path.exists() else "there is no such file or folder"
+        raise DataError(f"no data set {source!r}: {what}; check the path")
     if path.suffix not in FILE_READERS:
         raise DataError(f"{source!r} can't be read: give a {_endings()} file, or a folder written by save_to_disk")
     if not path.stat().st_size:
@@ -300,9 +281,7 @@ def _read(source: str) -> tuple[Dataset | DatasetDict, list[RowProblem]]:
     return _guarded(lambda: FILE_READERS[path.suffix](path), source)
 
 
-def _guarded(
-    read: Callable[[], tuple[Dataset | DatasetDict, list[RowProblem]]], source: str
-) -> tuple[Dataset | DatasetDict, list[RowProblem]]:
+def _guarded(read: Callable[[], tuple[Dataset | DatasetDict, Oddities]], source: str) -> tuple[Dataset | DatasetDict, Oddities]:
     try:
         return read()
     except DataError:
@@ -312,7 +291,7 @@ def _guarded(
     except Exception as error:
         cause = error.__cause__ or error
         first_line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-        raise DataError(f"{source!r} can't be read as a data set: {first_line}") from error
+        raise cut_off(error, source, "dataset") or DataError(f"{source!r} can't be read as a data set: {first_line}") from error
 
 
 def _endings() -> str:

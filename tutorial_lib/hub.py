@@ -11,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from tutorial_lib.errors import DataError, HubUnreachableError, LabError, ModelError
 
 PROBE_TIMEOUT = 5.0  # seconds until a hub that does not answer counts as unreachable
+HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")  # what huggingface_hub has spoken with, by version
 # A file that every repository of this kind has: is it in the cache?
 MARKER = {"model": "config.json", "dataset": "README.md"}
 
@@ -45,6 +46,21 @@ def endpoint_trouble(timeout: float = PROBE_TIMEOUT) -> str | None:
         huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
     except Exception as error:  # whatever the HTTP library raises for no route, no name, no answer
         return f"can't be reached ({type(error).__name__})"
+    return None
+
+
+def cut_off(error: BaseException, repo_id: str, repo_type: Literal["model", "dataset"]) -> HubUnreachableError | None:
+    """Return the error to raise where `error` goes back to a connection that broke, else None.
+
+    The libraries wrap it in an error of their own, which then speaks of files that are missing.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ConnectionError | TimeoutError) or type(seen).__module__.partition(".")[0] in HTTP_LIBRARIES:
+            return _unreachable(
+                repo_id, repo_type, f"the connection to {constants.ENDPOINT} broke ({type(seen).__name__}); what has arrived is kept"
+            )
+        seen = seen.__cause__ or seen.__context__
     return None
 
 

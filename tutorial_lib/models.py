@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tutorial_lib.errors import ModelError
-from tutorial_lib.hub import looks_like_folder, require_reachable
+from tutorial_lib.hub import cut_off, looks_like_folder, require_reachable
 
 TINYWORLD = "tinyworld"  # names the base model that ships with the kit
 TINYWORLD_BASE = Path(__file__).parent / "tinyworld" / "base"
@@ -44,12 +44,14 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
 
     Raises:
         ModelError: no tokenizer there, or it has no end-of-sequence or no padding token.
+        HubUnreachableError: the hub can't be reached, or the connection broke.
     """
     location = resolve_model(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except Exception as error:
-        raise ModelError(f"{source!r} has no tokenizer that can be loaded: {_first_line(error)}") from error
+        trouble = f"{source!r} has no tokenizer that can be loaded: {_first_line(error)}"
+        raise cut_off(error, str(source), "model") or ModelError(trouble) from error
     for token, meaning in [("eos_token", "end an answer"), ("pad_token", "pad a batch")]:
         if getattr(tokenizer, token) is None:
             raise ModelError(
@@ -68,12 +70,14 @@ def load_model(source: str | Path, dtype: torch.dtype = torch.float32) -> PreTra
 
     Raises:
         ModelError: not a causal language model, or its weights are missing or damaged.
+        HubUnreachableError: the hub can't be reached, or the connection broke.
     """
     location = resolve_model(source)
     try:
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
     except Exception as error:
-        raise ModelError(f"the configuration of {source!r} can't be read: {_first_line(error)}") from error
+        trouble = f"the configuration of {source!r} can't be read: {_first_line(error)}"
+        raise cut_off(error, str(source), "model") or ModelError(trouble) from error
     architectures = config.architectures or []
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or not all(map(_is_causal, architectures)):
         found = ", ".join(architectures) or config.model_type
@@ -85,7 +89,8 @@ def load_model(source: str | Path, dtype: torch.dtype = torch.float32) -> PreTra
     except SafetensorError as error:
         raise ModelError(f"the weights of {source!r} are damaged ({_first_line(error)}); copy or download them again") from error
     except Exception as error:
-        raise ModelError(f"the weights of {source!r} can't be loaded: {_first_line(error)}") from error
+        trouble = f"the weights of {source!r} can't be loaded: {_first_line(error)}"
+        raise cut_off(error, str(source), "model") or ModelError(trouble) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ModelError(f"the weights of {source!r} are incomplete: {len(missing)} tensors are missing, {missing[0]!r} first")
