@@ -97,6 +97,8 @@ def load_instructions(
         renamed = _rename(rows, columns or {}, where)
         not_text = [RowProblem(row, ours, _not_text(value)) for column, row, value in noted for ours in COLUMNS if column == names[ours]]
         checked[split] = _check(renamed, [*find_problems(renamed), *not_text], on_invalid, where)
+        if not _is_tinyworld(str(source)):  # which asks some things twice by design
+            _report_repeated(renamed, where)
     return DatasetDict(checked) if len(checked) > 1 else next(iter(checked.values()))
 
 
@@ -220,7 +222,6 @@ def _check(rows: Dataset, problems: Sequence[RowProblem], on_invalid: str, where
         rows = rows.select(sorted(set(range(len(rows))) - set(bad)))
     if not len(rows):
         raise DataError(f"{where}: no rows")
-    _report_repeated(rows, where)
     for column in COLUMNS:  # an all-empty column may have been read as null or number type
         rows = rows if rows.features[column] == Value("string") else rows.cast_column(column, Value("string"))
     return rows
@@ -231,7 +232,7 @@ def _report_repeated(rows: Dataset, where: str) -> None:
     first: dict[tuple[str, ...], int] = {}
     repeated = []
     for number, row in enumerate(zip(*(rows[column] for column in COLUMNS), strict=True)):
-        if first.setdefault(row, number) != number:
+        if all(isinstance(text, str) for text in row) and first.setdefault(row, number) != number:
             repeated.append(number)
     if repeated:
         shown = ", ".join(map(str, repeated[:10])) + (", …" if len(repeated) > 10 else "")
@@ -259,7 +260,7 @@ def _rename(rows: Dataset, columns: Mapping[str, str | None], where: str) -> Dat
 
 def _read(source: str) -> tuple[Dataset | DatasetDict, Oddities]:
     """Return the data, and the values that could not be kept as they were."""
-    if source == TINYWORLD or source.startswith(f"{TINYWORLD}:"):
+    if _is_tinyworld(source):
         return load_from_disk(str(tinyworld_folder(source))), []
     if not looks_like_folder(source):
         require_reachable(source, "dataset")
@@ -292,6 +293,10 @@ def _guarded(read: Callable[[], tuple[Dataset | DatasetDict, Oddities]], source:
         cause = error.__cause__ or error
         first_line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise cut_off(error, source, "dataset") or DataError(f"{source!r} can't be read as a data set: {first_line}") from error
+
+
+def _is_tinyworld(source: str) -> bool:
+    return source == TINYWORLD or source.startswith(f"{TINYWORLD}:")
 
 
 def _endings() -> str:

@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -146,7 +147,9 @@ def estimate_training_memory(model: str | PreTrainedConfig, step: Step = Step())
         trained, optimizers = _prepare(configuration, step)
         tracker = MemTracker()
         tracker.track_external(trained, *optimizers)
-        with tracker:
+        with tracker, warnings.catch_warnings():
+            # The tracker meets an output that is None, says so, and counts nothing for it.
+            warnings.filterwarnings("ignore", message="Expected a tensor or a traceable wrapper-subclass", category=UserWarning)
             for _ in range(2):
                 _train_step(trained, optimizers, step, after_backward=tracker.reset_mod_stats)  # it follows one forward pass at a time
         [snapshot] = tracker.get_tracker_snapshot("peak").values()
@@ -357,7 +360,8 @@ def _prepare(configuration: PreTrainedConfig, step: Step) -> tuple[torch.nn.Modu
     model = AutoModelForCausalLM.from_config(configuration, dtype=dtype).train()
     model.config.use_cache = False
     if step.checkpointing:
-        model.gradient_checkpointing_enable()
+        # The older name is deprecated; releases before have no other.
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     make = _optimizer_of(step)
     if not step.released:
         return model, [make(model.parameters())]

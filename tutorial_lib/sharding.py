@@ -10,6 +10,7 @@ After PyTorch's ``fully_shard`` (FSDP2) documentation, and Zhao et al., arXiv 23
 
 import argparse
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -121,7 +122,9 @@ def _train(options: argparse.Namespace, state: PartialState) -> None:
 def load_whole(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Load a sharded checkpoint that any number of processes wrote into a whole model in this one process, in place."""
     weights = get_model_state_dict(model)
-    checkpoint.load({"model": weights}, checkpoint_id=folder, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)  # that is what is asked for
+        checkpoint.load({"model": weights}, checkpoint_id=folder, no_dist=True)
     model.load_state_dict(weights)
     return model
 

@@ -122,7 +122,9 @@ def train(stand_in: Path) -> None:
     weigh, build = Weigh(), tutorial_lib.train.build_trainer
 
     def build_weighed(*arguments: object) -> Trainer:
-        return build(*arguments, callbacks=[weigh])
+        trainer = build(*arguments)
+        trainer.add_callback(weigh)
+        return trainer
 
     before = _peak()
     tutorial_lib.train.build_trainer = build_weighed
