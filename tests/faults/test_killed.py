@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,15 @@ def test_an_interrupted_cell_saves_and_says_how_to_go_on(make_trainer, capsys, t
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.fixture
+def python_hears_ctrl_c() -> Iterator[None]:
+    """Python's own handler, which it does not set up where it was started in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_hears_ctrl_c")
 def test_a_second_ctrl_c_stops_at_once(make_trainer, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make_trainer(StopOnInterrupt(), InterruptAt(4, times=2)).train()
