@@ -111,16 +111,16 @@ def measure(
     tokenizer: PreTrainedTokenizerBase,
     questions: Mapping[str, Sequence[Mapping[str, str]]],
     max_new_tokens: int,
-    state: PartialState,
+    state: PartialState | None = None,
 ) -> dict:
-    """Ask every question, each process its share, and return the figures of ``metrics.json``.
+    """Ask every question, each process its share if there are several, and return the figures of ``metrics.json``.
 
     Args:
         model: asked greedily.
         tokenizer: its tokenizer.
         questions: instruction rows of each split.
         max_new_tokens: the longest answer, in tokens.
-        state: of this process and its peers.
+        state: of this process and its peers; None where there are none, as in a notebook.
 
     Returns:
         ``{"exact_match": {split: {"zh": share, "en": share}}, "stopping_rate": share}``, shares from 0 to 1; None for a language without
@@ -128,7 +128,8 @@ def measure(
     """
     shares, answers = {}, []
     for split, rows in questions.items():
-        given = gather_shares(answer(own_share(rows, state), model, tokenizer, max_new_tokens=max_new_tokens), state)
+        given = answer(rows if state is None else own_share(rows, state), model, tokenizer, max_new_tokens=max_new_tokens)
+        given = given if state is None else gather_shares(given, state)
         scores = exact_match(rows, given, by=("language",))
         shares[split] = {language: scores[language,].share if (language,) in scores else None for language in LANGUAGES}
         answers += given
