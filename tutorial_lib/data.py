@@ -15,7 +15,7 @@ from typing import Literal
 from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_datasets, load_dataset, load_from_disk
 from transformers import PreTrainedTokenizerBase
 
-from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError
+from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError, listed_rows
 from tutorial_lib.formatting import MAX_LENGTH, encode_example, is_encodable
 from tutorial_lib.hub import cut_off, looks_like_folder, not_found, require_reachable
 from tutorial_lib.profiles import runs_dir
@@ -59,8 +59,7 @@ class EncodedRows:
     cut: int
 
     def __str__(self) -> str:
-        shown = ", ".join(map(str, self.dead[:10])) + (", …" if len(self.dead) > 10 else "")
-        left_out = f"{len(self.dead)} left out, no room for an answer" + (f" (rows {shown})" if self.dead else "")
+        left_out = f"{len(self.dead)} left out, no room for an answer" + (f" (rows {listed_rows(self.dead)})" if self.dead else "")
         return f"{len(self.dataset):,} rows encoded, {self.cut} of them with a cut answer; {left_out}"
 
 
@@ -235,8 +234,8 @@ def _report_repeated(rows: Dataset, where: str) -> None:
         if all(isinstance(text, str) for text in row) and first.setdefault(row, number) != number:
             repeated.append(number)
     if repeated:
-        shown = ", ".join(map(str, repeated[:10])) + (", …" if len(repeated) > 10 else "")
-        logger.warning("%s: %d rows are exactly like an earlier one (rows %s, counted from 0); they are kept", where, len(repeated), shown)
+        said = "%s: %d rows are exactly like an earlier one (rows %s, counted from 0); they are kept"
+        logger.warning(said, where, len(repeated), listed_rows(repeated))
 
 
 def _rename(rows: Dataset, columns: Mapping[str, str | None], where: str) -> Dataset:

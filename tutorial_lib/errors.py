@@ -1,5 +1,7 @@
 """What can go wrong for a user of the kit, each error with a message that says what, where, and what to do."""
 
+from collections.abc import Sequence
+
 
 class LabError(Exception):
     """A mistake of input or surroundings, told in one line; a command prints the line and exits with status 1."""
@@ -43,3 +45,8 @@ class ProcessesError(LabError):
 
 class OutputError(LabError):
     """An output folder that can't be written, or must not be overwritten."""
+
+
+def listed_rows(numbers: Sequence[int]) -> str:
+    """Return row numbers for a message: the first ten of them, ``"3, 17"`` or ``"0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"``."""
+    return ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")

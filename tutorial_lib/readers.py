@@ -44,9 +44,9 @@ def read_csv(path: Path) -> tuple[Dataset, Oddities]:
             if row:
                 rows.append(row)
     except csv.Error as error:
-        raise DataError(f"{path} can't be read as a data set: row {len(rows)}, which ends in line {reader.line_num}: {error}") from None
+        raise DataError(f"{unread} row {len(rows)}, which ends in line {reader.line_num}: {error}") from None
     if doubled := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(f"{path} can't be read as a data set: the header names {', '.join(map(repr, doubled))} twice; rename one")
+        raise DataError(f"{unread} the header names {', '.join(map(repr, doubled))} twice; rename one")
     return Dataset.from_dict({name: [row[place] for row in rows] for place, name in enumerate(header)}), []
 
 

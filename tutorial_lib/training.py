@@ -24,7 +24,7 @@ from transformers import (
 
 from tutorial_lib.checkpoints import LOCK_FILE, make_folder
 from tutorial_lib.data import encode_dataset, load_splits
-from tutorial_lib.errors import NoSupervisedTokenError, NotFiniteError, OutputError
+from tutorial_lib.errors import NoSupervisedTokenError, NotFiniteError, OutputError, listed_rows
 from tutorial_lib.files import replacing
 from tutorial_lib.formatting import IGNORE_INDEX
 from tutorial_lib.models import load_model, load_tokenizer
@@ -79,10 +79,9 @@ def build_trainer(
     """
     labels_of_rows = _column(train_dataset, "labels")
     if dead := [row for row, labels in enumerate(labels_of_rows) if all(label == IGNORE_INDEX for label in labels)]:
-        shown = ", ".join(map(str, dead[:10])) + (", …" if len(dead) > 10 else "")
         raise NoSupervisedTokenError(
-            f"{len(dead)} of {len(train_dataset)} rows have no label to learn from (rows {shown}, counted from 0): leave them out, as "
-            f"encode_dataset does, or raise max_length"
+            f"{len(dead)} of {len(train_dataset)} rows have no label to learn from (rows {listed_rows(dead)}, counted from 0): leave them "
+            f"out, as encode_dataset does, or raise max_length"
         )
     return Trainer(
         model=model,
