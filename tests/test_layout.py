@@ -124,7 +124,7 @@ def test_imports_make_no_circle(lazy):
 LAYERS = [
     ("errors", "console", "profiles", "static", "fonts", "files"),
     ("hub", "formatting", "processes", "launch", "checkpoints", "readers"),
-    ("models", "data", "inference", "objectives"),
+    ("models", "data", "inference", "objectives", "speed"),
     ("evaluation", "training"),
     ("whatif", "plots", "memory"),
     ("views",),

@@ -33,7 +33,7 @@ def test_a_given_name_goes_before_the_setting(monkeypatch):
 
 
 def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(ProfileError, match="no profile 'gpu': choose one of tiny, article"):
+    with pytest.raises(ProfileError, match="no profile 'gpu': choose one of tiny, fast, article"):
         get_profile("gpu")
 
 

@@ -16,7 +16,7 @@ from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_da
 from transformers import PreTrainedTokenizerBase
 
 from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError, listed_rows
-from tutorial_lib.formatting import MAX_LENGTH, encode_example, is_encodable
+from tutorial_lib.formatting import MAX_LENGTH, check_example, encode_texts, format_prompt, is_encodable, join
 from tutorial_lib.hub import cut_off, looks_like_folder, not_found, require_reachable
 from tutorial_lib.profiles import runs_dir
 from tutorial_lib.readers import FILE_READERS, Oddities
@@ -158,22 +158,29 @@ def encode_dataset(
         RowError: a row is not usable at all; names the row.
     """
 
-    def encode(row: Mapping[str, str], number: int) -> dict:
-        try:
-            encoded = encode_example(row, tokenizer, max_length, keep_end=keep_end)
-        except NoSupervisedTokenError:
-            return {"input_ids": [], "attention_mask": [], "labels": [], "dead": True, "cut": False}
-        except RowError as error:
-            raise RowError(f"row {number}: {error}") from None
-        # Uncut, the labels end with the end token right after the whole answer; one pass more tells the two apart.
-        whole = len(encoded["input_ids"]) < max_length or _fits(row, tokenizer, max_length)
-        return {**encoded, "dead": False, "cut": not whole}
+    def encode(batch: Mapping[str, Sequence], numbers: Sequence[int]) -> dict[str, list]:
+        rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
+        texts = [_checked(row, number) for row, number in zip(rows, numbers, strict=True)]
+        prompts = encode_texts([format_prompt(instruction, input) for instruction, input, _ in texts], tokenizer)
+        outputs = encode_texts([output for _, _, output in texts], tokenizer)
+        columns: dict[str, list] = {name: [] for name in ("input_ids", "attention_mask", "labels", "dead", "cut")}
+        for prompt_ids, output_ids in zip(prompts, outputs, strict=True):
+            try:
+                encoded = join(prompt_ids, output_ids, tokenizer.eos_token_id, max_length, keep_end=keep_end)
+            except NoSupervisedTokenError:
+                encoded = {"input_ids": [], "attention_mask": [], "labels": []}
+            dead = not encoded["input_ids"]
+            cut = not dead and len(prompt_ids) + len(output_ids) + 1 > max_length  # with the end token
+            for name, value in {**encoded, "dead": dead, "cut": cut}.items():
+                columns[name].append(value)
+        return columns
 
     features = Features({name: List(Value("int64")) for name in ("input_ids", "attention_mask", "labels")})
     if not len(dataset):
         return EncodedRows(Dataset.from_dict({name: [] for name in features}, features=features), (), 0)
     rows = dataset.map(
         encode,
+        batched=True,  # the tokenizer takes many texts at a time, on all cores; the result is that of row after row
         with_indices=True,
         remove_columns=dataset.column_names,
         features=Features({**features, "dead": Value("bool"), "cut": Value("bool")}),
@@ -186,8 +193,11 @@ def encode_dataset(
     return EncodedRows(alive.remove_columns(["dead", "cut"]), dead, cut)
 
 
-def _fits(row: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> bool:
-    return len(encode_example(row, tokenizer, max_length + 1)["input_ids"]) <= max_length
+def _checked(row: Mapping[str, str], number: int) -> tuple[str, str, str]:
+    try:
+        return check_example(row)
+    except RowError as error:
+        raise RowError(f"row {number}: {error}") from None
 
 
 def _problem(column: str, value: object) -> str | None:

@@ -86,7 +86,7 @@ def _train(options: argparse.Namespace, state: PartialState, held: ExitStack) ->
         profile, options.out / CHECKPOINTS_FOLDER, max_steps=options.max_steps or -1, save_steps=options.save_steps
     )
     interrupt = StopOnInterrupt()
-    trainer = build_trainer(model, tokenizer, encoded.dataset, arguments, [SealCheckpoints(), interrupt])
+    trainer = build_trainer(model, tokenizer, encoded.dataset, arguments, [SealCheckpoints(), interrupt], fast=profile.fast)
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=last_checkpoint(options.out / CHECKPOINTS_FOLDER) if options.resume else None)
     seconds = time.perf_counter() - start

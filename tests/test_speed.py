@@ -1,0 +1,191 @@
+"""The fast recipe computes what the plain one does: the same loss, the same gradients, every row once."""
+
+import copy
+import dataclasses
+import itertools
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import DataCollatorForSeq2Seq, Trainer
+
+from tutorial_lib import train
+from tutorial_lib.data import encode_dataset
+from tutorial_lib.errors import RowError
+from tutorial_lib.formatting import IGNORE_INDEX, encode_example
+from tutorial_lib.profiles import PROFILES
+from tutorial_lib.speed import LengthSortedSampler, answer_loss, fuse, multiplies_bfloat16
+from tutorial_lib.training import build_trainer, training_arguments
+
+
+def gradients(model):
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+@pytest.fixture
+def batch(splits, tokenizer):
+    rows = encode_dataset(splits["train"].select(range(0, 160, 10)), tokenizer).dataset
+    return DataCollatorForSeq2Seq(tokenizer, padding=True)(rows.to_list())
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_loss_and_gradients_are_those_of_the_models_own_forward(tiny_model, splits, tokenizer, side):
+    own = copy.deepcopy(tokenizer)
+    own.padding_side = side
+    rows = encode_dataset(splits["train"].select(range(0, 160, 10)), tokenizer).dataset
+    batch = DataCollatorForSeq2Seq(own, padding=True)(rows.to_list())
+    reference = copy.deepcopy(tiny_model)
+    expected = reference(**batch).loss
+    expected.backward()
+    loss = answer_loss(fuse(tiny_model), batch)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(gradients(tiny_model), gradients(reference), rtol=1e-3, atol=1e-6)
+
+
+def test_the_sum_is_divided_by_what_is_given(tiny_model, batch):
+    count = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
+    mean, halved = answer_loss(tiny_model, batch), answer_loss(tiny_model, batch, num_items=2 * count)
+    assert halved.item() == pytest.approx(mean.item() / 2, rel=1e-6)
+
+
+def test_fewer_logits_are_computed(tiny_model, batch):
+    computed = []
+    tiny_model.lm_head.register_forward_hook(lambda module, inputs, output: computed.append(output.shape[1]))
+    answer_loss(tiny_model, batch)
+    answer = max(int((row != IGNORE_INDEX).sum()) for row in batch["labels"])
+    assert computed == [answer + 1]
+    assert answer + 1 < batch["labels"].shape[1]
+
+
+def test_a_fused_model_answers_as_before_and_is_saved_as_it_was(model, tmp_path, tokenizer):
+    fused = fuse(copy.deepcopy(model))
+    ids = torch.tensor([encode_example({"instruction": "法国的首都是哪里？", "output": "巴黎"}, tokenizer)["input_ids"]])
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(ids).logits, model(ids).logits, rtol=1e-4, atol=1e-4)
+    fused.save_pretrained(tmp_path / "fused")
+    model.save_pretrained(tmp_path / "plain")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "fused" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+
+def test_under_autocast_the_layers_hand_on_bfloat16_and_the_loss_is_float32(tiny_model, batch):
+    seen = []
+    fuse(tiny_model).transformer.h[1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = answer_loss(tiny_model, batch)
+    full = answer_loss(tiny_model, batch)
+    assert seen == [torch.bfloat16, torch.float32]
+    assert low.dtype == torch.float32
+    assert low.item() == pytest.approx(full.item(), rel=1e-2)
+
+
+@given(lengths=st.lists(st.integers(1, 300), max_size=200), batch_size=st.integers(1, 40), seed=st.integers(0, 99), epoch=st.integers(0, 3))
+def test_every_row_comes_once_and_batches_hold_rows_of_like_length(lengths, batch_size, seed, epoch):
+    sampler, again = (LengthSortedSampler(lengths, batch_size, seed) for _ in range(2))
+    sampler.set_epoch(epoch)
+    again.set_epoch(epoch)
+    order = list(sampler)
+    assert sorted(order) == list(range(len(lengths)))
+    assert len(sampler) == len(order)
+    assert list(again) == order
+    spans = sorted(
+        (min(batch), max(batch)) for batch in ([lengths[i] for i in order[k : k + batch_size]] for k in range(0, len(order), batch_size))
+    )
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans)), "batches overlap in length"
+
+
+def test_another_epoch_has_another_order():
+    sampler = LengthSortedSampler([5] * 50, 4, seed=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+
+
+def test_at_most_three_percent_of_what_is_computed_is_padding(splits, tokenizer):
+    lengths = [len(ids) for ids in encode_dataset(splits["train"], tokenizer).dataset["input_ids"]]
+    order = list(LengthSortedSampler(lengths, PROFILES["fast"].per_device_train_batch_size, 42))
+    size = PROFILES["fast"].per_device_train_batch_size
+    batches = [[lengths[i] for i in order[k : k + size]] for k in range(0, len(order), size)]
+    assert 1 - sum(lengths) / sum(len(batch) * max(batch) for batch in batches) <= 0.03
+
+
+def run(trainer_rows, tokenizer, model, folder, *, fast, accumulation=2, **options):
+    arguments = training_arguments(
+        PROFILES["tiny"],
+        folder,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=accumulation,
+        logging_steps=1,
+        save_strategy="no",
+        disable_tqdm=True,
+        **options,
+    )
+    trainer = build_trainer(model, tokenizer, trainer_rows, arguments, fast=fast)
+    trainer.train()
+    return trainer
+
+
+def test_steps_are_those_of_the_plain_trainer(splits, tokenizer, tiny_model, tmp_path):
+    """Eight rows in one step: whatever their order and batches, loss and new weights are the plain Trainer's."""
+    rows = encode_dataset(splits["train"].select(range(0, 80, 10)), tokenizer).dataset
+    plain = run(rows, tokenizer, copy.deepcopy(tiny_model), tmp_path / "plain", fast=False)
+    fast = run(rows, tokenizer, tiny_model, tmp_path / "fast", fast=True)
+    assert type(plain) is Trainer
+    assert plain.state.global_step == fast.state.global_step == 1
+    losses = [trainer.state.log_history[0]["loss"] for trainer in (plain, fast)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    norms = [trainer.state.log_history[0]["grad_norm"] for trainer in (plain, fast)]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
+
+
+def test_the_fast_profile_is_the_tiny_one_in_a_faster_way():
+    tiny, fast = PROFILES["tiny"], PROFILES["fast"]
+    differing = {field.name for field in dataclasses.fields(tiny) if getattr(tiny, field.name) != getattr(fast, field.name)}
+    assert (tiny.fast, fast.fast) == (False, True)
+    assert differing <= {"name", "fast", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs"}
+    assert training_arguments(fast, "unused").bf16 == multiplies_bfloat16()
+
+
+def test_the_command_trains_with_the_fast_profile_and_repeats_exactly(tiny_model_folder, tmp_path, capsys):
+    for name in ("first", "second"):
+        options = ["--profile", "fast", "--model", tiny_model_folder, "--out", tmp_path / name, "--limit-rows", 128, "--logging-steps", 1]
+        train.main([str(option) for option in [*options, "--evaluation-rows", 2, "--max-new-tokens", 2]])
+    losses = [json.loads((tmp_path / name / "metrics.json").read_text())["losses"] for name in ("first", "second")]
+    assert len(losses[0]) >= 2
+    assert losses[0] == losses[1]
+
+
+# --- tokenizing ------------------------------------------------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=60)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.tuples(TEXT, TEXT, st.text(min_size=1, max_size=60)), min_size=1, max_size=8),
+    max_length=st.integers(8, 60),
+    keep_end=st.booleans(),
+)
+def test_tokenizing_many_rows_at_a_time_gives_what_one_at_a_time_does(rows, max_length, keep_end, tokenizer):
+    rows = [dict(zip(("instruction", "input", "output"), row, strict=True)) for row in rows]
+    encoded = encode_dataset(Dataset.from_list(rows), tokenizer, max_length, keep_end=keep_end)
+    expected = {}
+    for number, row in enumerate(rows):
+        try:
+            expected[number] = encode_example(row, tokenizer, max_length, keep_end=keep_end)
+        except ValueError:
+            continue
+    assert encoded.dataset.to_list() == list(expected.values())
+    assert set(encoded.dead) == set(range(len(rows))) - set(expected)
+    whole = [encode_example(row, tokenizer, 10_000)["input_ids"] for row in rows]
+    assert encoded.cut == sum(len(whole[number]) > max_length for number in expected)
+
+
+def test_a_bad_row_in_the_second_batch_is_named(tokenizer):
+    rows = [{"instruction": "a", "input": "", "output": "b"}] * 1_001 + [{"instruction": "a", "input": "", "output": ""}]
+    with pytest.raises(RowError, match="row 1001: column 'output' is empty"):
+        encode_dataset(Dataset.from_list(rows), tokenizer)
