@@ -21,7 +21,7 @@ define test-notebooks
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-latest browser-test book pictures student-kit grade bench-memory bench-article lint clean
+.PHONY: help lab run test test-latest browser-test book pictures student-kit grade bench bench-memory bench-article lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -54,6 +54,10 @@ student-kit: $(VENV)/.ready ## dist/student-kit.zip: the course and the exercise
 
 grade: $(VENV)/.ready ## grade a class: make grade SUBMISSIONS=folder-of-students; results in runs/grades
 	$(BIN)/python -m tutorial_lib.exercises grade "$(SUBMISSIONS)"
+
+bench: $(VENV)/.ready ## the fast recipe against the article's, TRL's and a plain loop; report in runs/bench (45 minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python tests/bench/speed.py
 
 bench-memory: $(VENV)/.ready ## estimated against measured memory, up to the article's size (24 GB, 5 minutes)
 	$(BIN)/python tests/bench/memory.py

@@ -120,9 +120,9 @@ def test_model_folder_that_is_missing(capsys, tmp_path):
 
 
 def test_profile_that_does_not_exist(capsys, tmp_path, monkeypatch):
-    assert "tiny, article" in fails_in_one_line(capsys, train.main, "--profile", "huge", "--out", tmp_path / "out")
+    assert "tiny, fast, article" in fails_in_one_line(capsys, train.main, "--profile", "huge", "--out", tmp_path / "out")
     monkeypatch.setenv("TUTORIAL_PROFILE", "huge")
-    assert "tiny, article" in fails_in_one_line(capsys, train.main, "--out", tmp_path / "out")
+    assert "tiny, fast, article" in fails_in_one_line(capsys, train.main, "--out", tmp_path / "out")
 
 
 def test_data_that_is_none(capsys, tiny_model_folder, tmp_path):

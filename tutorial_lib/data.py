@@ -158,21 +158,25 @@ def encode_dataset(
         RowError: a row is not usable at all; names the row.
     """
 
+    dead: list[int] = []
+    cut: list[int] = []
+
     def encode(batch: Mapping[str, Sequence], numbers: Sequence[int]) -> dict[str, list]:
         rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
         texts = [_checked(row, number) for row, number in zip(rows, numbers, strict=True)]
         prompts = encode_texts([format_prompt(instruction, input) for instruction, input, _ in texts], tokenizer)
         outputs = encode_texts([output for _, _, output in texts], tokenizer)
-        columns: dict[str, list] = {name: [] for name in ("input_ids", "attention_mask", "labels", "dead", "cut")}
-        for prompt_ids, output_ids in zip(prompts, outputs, strict=True):
+        columns: dict[str, list] = {name: [] for name in features}
+        for number, prompt_ids, output_ids in zip(numbers, prompts, outputs, strict=True):
             try:
                 encoded = join(prompt_ids, output_ids, tokenizer.eos_token_id, max_length, keep_end=keep_end)
             except NoSupervisedTokenError:
-                encoded = {"input_ids": [], "attention_mask": [], "labels": []}
-            dead = not encoded["input_ids"]
-            cut = not dead and len(prompt_ids) + len(output_ids) + 1 > max_length  # with the end token
-            for name, value in {**encoded, "dead": dead, "cut": cut}.items():
-                columns[name].append(value)
+                dead.append(number)
+                continue
+            if len(prompt_ids) + len(output_ids) + 1 > max_length:  # with the end token
+                cut.append(number)
+            for name in features:
+                columns[name].append(encoded[name])
         return columns
 
     features = Features({name: List(Value("int64")) for name in ("input_ids", "attention_mask", "labels")})
@@ -183,14 +187,11 @@ def encode_dataset(
         batched=True,  # the tokenizer takes many texts at a time, on all cores; the result is that of row after row
         with_indices=True,
         remove_columns=dataset.column_names,
-        features=Features({**features, "dead": Value("bool"), "cut": Value("bool")}),
+        features=features,
         load_from_cache_file=False,  # the cache does not see a change of encode_example
         desc="tokenizing",
     )
-    dead = tuple(row for row, is_dead in enumerate(rows["dead"]) if is_dead)
-    cut = sum(rows["cut"])
-    alive = rows.filter(lambda is_dead: not is_dead, input_columns="dead", desc="leaving dead rows out") if dead else rows
-    return EncodedRows(alive.remove_columns(["dead", "cut"]), dead, cut)
+    return EncodedRows(rows, tuple(dead), len(cut))
 
 
 def _checked(row: Mapping[str, str], number: int) -> tuple[str, str, str]:

@@ -26,7 +26,7 @@ from transformers.optimization import Adafactor
 
 from tutorial_lib.console import run_command
 from tutorial_lib.models import resolve_model
-from tutorial_lib.profiles import get_profile
+from tutorial_lib.profiles import PROFILES, get_profile
 
 GIB = 2**30
 
@@ -279,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tutorial_lib.memory", description="Memory of a full fine-tuning, without allocating it."
     )
-    parser.add_argument("--profile", help="tiny or article (default: TUTORIAL_PROFILE, else tiny)")
+    parser.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: TUTORIAL_PROFILE, else tiny)")
     parser.add_argument("--model", help="a hub id or local folder; only its configuration is read")
     parser.add_argument("--batch", type=int, help="rows a forward pass (default: the profile's)")
     parser.add_argument("--length", type=int, help="tokens a row (default: the profile's)")

@@ -1,13 +1,17 @@
 """The fast recipe: the same training in less time. Notebook 12 takes it apart and measures each part.
 
 Rows of like length share a batch, so that (nearly) no padding is computed; matrices are multiplied in bfloat16 where the processor can;
-logits are computed for the answers alone, since nothing else carries loss; and Bloom's activation runs in one operation instead of ten.
+logits are computed for the answers alone, since nothing else carries loss; Bloom's activation runs in one operation instead of ten; and
+memory that a step frees is kept for the next one.
 """
 
+import ctypes
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, Trainer
@@ -17,6 +21,9 @@ from tutorial_lib.formatting import IGNORE_INDEX
 
 BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16")  # processors that multiply bfloat16 matrices faster than float32 ones
 
+# <malloc.h>'s M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes
+GLIBC_OPTIONS = ((-3, 2**25), (-1, 2**31 - 1), (-2, 2**26))
+
 
 def multiplies_bfloat16() -> bool:
     """Tell whether bfloat16 pays here: on a GPU that has it, or a processor with instructions of its own for it."""
@@ -24,6 +31,18 @@ def multiplies_bfloat16() -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(feature) for feature in BFLOAT16_FEATURES)
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep what this process frees for its next request; return whether there is a glibc that understood.
+
+    By default large tensors go back to the system when they are freed, and the next step pays for every page of them anew. The process
+    stays as large as its peak. (``mallopt(3)``; 32 MiB is the largest threshold that it takes.)
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(option, value) for option, value in GLIBC_OPTIONS)
 
 
 def fuse(model: PreTrainedModel) -> PreTrainedModel:
@@ -66,24 +85,28 @@ def answer_loss(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], num_i
     supervised = (labels != IGNORE_INDEX).any(dim=0).nonzero()
     first = max(int(supervised[0]), 1) if len(supervised) else labels.shape[1] - 1
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    logits = model(**inputs, use_cache=False, logits_to_keep=labels.shape[1] - first + 1).logits[:, :-1]
+    predicting = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)  # each place predicts the token after it
+    logits = model(**inputs, use_cache=False, logits_to_keep=predicting).logits
     targets = labels[:, first:]
-    kept = targets != IGNORE_INDEX
-    total = cross_entropy(logits[kept].float(), targets[kept], reduction="sum")
-    return total / (kept.sum() if num_items is None else num_items)
+    total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+    return total / ((targets != IGNORE_INDEX).sum() if num_items is None else num_items)
 
 
 class LengthSortedSampler(Sampler[int]):
-    """All rows once an epoch, in batches of like length; the batches come in random order, and rows of one length are mixed anew.
+    """All rows once an epoch, in batches of like length, in random order; but the batches with the longest rows come last.
+
+    Short rows first is a curriculum (compare SortaGrad, arXiv 1512.02595, section 3.2): a step of them costs less, and a short answer
+    is learnt first.
 
     Args:
         lengths: tokens of each row.
         batch_size: rows a batch.
         seed: same seed and epoch, same order; ``set_epoch`` is called by accelerate.
+        last: the share of batches that come last.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, last: float = 1 / 7) -> None:
+        self._lengths, self._batch_size, self._seed, self._last, self._epoch = lengths, batch_size, seed, last, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch, counted from 0."""
@@ -99,7 +122,8 @@ class LengthSortedSampler(Sampler[int]):
         order = sorted(rng.sample(range(len(self)), len(self)), key=self._lengths.__getitem__)
         whole = len(self) - len(self) % self._batch_size
         starts = list(range(0, whole, self._batch_size))
-        rng.shuffle(starts)
+        first = round(len(starts) * (1 - self._last))
+        starts = rng.sample(starts[:first], first) + rng.sample(starts[first:], len(starts) - first)
         # What is left over is a smaller batch of the longest rows: at the end, or it would shift all that follow.
         yield from (order[i] for start in [*starts, whole] for i in range(start, min(start + self._batch_size, len(self))))
 
@@ -109,9 +133,9 @@ class FastTrainer(Trainer):
 
     loss_is_scaled_for_ga = True  # divided by the supervised tokens of all batches of a step, not by the number of batches
 
-    def _get_train_sampler(self, train_dataset: Sequence[Mapping] | None = None) -> LengthSortedSampler:
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthSortedSampler:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        return LengthSortedSampler([len(row["input_ids"]) for row in rows], self.args.train_batch_size, self.args.seed)
+        return LengthSortedSampler([len(ids) for ids in rows["input_ids"]], self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self,

@@ -29,7 +29,7 @@ from tutorial_lib.files import replacing
 from tutorial_lib.formatting import IGNORE_INDEX
 from tutorial_lib.models import load_model, load_tokenizer
 from tutorial_lib.profiles import Profile
-from tutorial_lib.speed import FastTrainer, fuse, multiplies_bfloat16
+from tutorial_lib.speed import FastTrainer, fuse, keep_freed_memory, multiplies_bfloat16
 
 METRICS_FILE = "metrics.json"  # written last: a folder that has it is a finished run
 SETTINGS_FILE = "settings.json"  # written first
@@ -48,6 +48,7 @@ def training_arguments(profile: Profile, output_dir: Path, **overrides: object) 
         "logging_steps": profile.logging_steps,
         "num_train_epochs": profile.num_train_epochs,
         "learning_rate": profile.learning_rate,
+        "warmup_steps": profile.warmup_steps,
         "seed": profile.seed,
         # Several processes on a machine without an accelerator find each other only when told that it is the CPU.
         "use_cpu": not torch.accelerator.is_available(),
@@ -88,6 +89,8 @@ def build_trainer(
             f"{len(dead)} of {len(train_dataset)} rows have no label to learn from (rows {listed_rows(dead)}, counted from 0): leave them "
             f"out, as encode_dataset does, or raise max_length"
         )
+    if fast:
+        keep_freed_memory()
     return (FastTrainer if fast else Trainer)(
         model=fuse(model) if fast else model,
         args=arguments,

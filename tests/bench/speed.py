@@ -1,0 +1,332 @@
+"""Ours against what a learner would use instead, side by side in one run: ``make bench`` (2 cores, 45 minutes, a quiet machine).
+
+Each run of a recipe is a process of its own; recipes take turns, seed after seed. The report (a table, a picture, all figures as JSON, the
+versions, the processor and the date) is written to ``runs/bench``. ``--seeds 1`` takes a third of the time.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from datasets import Dataset, concatenate_datasets, disable_progress_bars
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import DataCollatorForSeq2Seq, LlamaConfig, LlamaForCausalLM, pipeline
+from transformers.utils import logging
+
+from tutorial_lib.data import encode_dataset, load_splits
+from tutorial_lib.files import replacing
+from tutorial_lib.formatting import IGNORE_INDEX, encode_example, format_prompt
+from tutorial_lib.inference import answer
+from tutorial_lib.models import load_model, load_tokenizer
+from tutorial_lib.profiles import runs_dir
+from tutorial_lib.speed import LengthSortedSampler, answer_loss, fuse, keep_freed_memory
+
+RECIPES = ("article", "TRL, defaults", "TRL, tuned", "TRL, tuned, grouped by length", "plain loop", "ours")
+LIMIT = 150  # seconds; a recipe that has not got there by then is given up
+PARTS = ("race", "peak", "tokenizing", "answers", "growth")
+BFLOAT16, FLOAT32 = torch.bfloat16, torch.float32
+
+
+def race(seeds: Sequence[int]) -> list[dict]:
+    """Each recipe with each seed until it answers; then the article's and ours to their ends, for the quality that they reach."""
+    jobs = [(recipe, seed, False) for seed in seeds for recipe in RECIPES]
+    jobs += [(recipe, seed, True) for seed in seeds for recipe in ("article", "ours")]
+    results = []
+    for recipe, seed, to_the_end in jobs:
+        if recipe == "TRL, defaults" and any(run["recipe"] == recipe and run["reached"] is None for run in results):
+            continue  # given up once is enough
+        results.append({**run_recipe(recipe, seed, to_the_end), "to_the_end": to_the_end})
+        last = results[-1]
+        print(f"  {recipe:<30} seed {seed}  {time_of(last)}  {last['shares']}", flush=True)
+    return results
+
+
+def run_recipe(recipe: str, seed: int, to_the_end: bool) -> dict:
+    """One run in a process of its own."""
+    limit = ["--to-the-end"] if to_the_end else ["--limit", str(LIMIT)]
+    command = [sys.executable, str(Path(__file__).with_name("recipes.py")), recipe, "--seed", str(seed), *limit]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{recipe}: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def time_of(run: Mapping) -> str:
+    """Seconds until it was enough, or that it was not."""
+    return f"{run['reached']:.1f} s" if run["reached"] else f"not within {run['seconds']:.0f} s"
+
+
+def peak() -> dict[str, float]:
+    """Share of the machine's matmul peak that a training step reaches, each beside the peak that was measured right after it."""
+    results = {}
+    shapes = {"Bloom": bloom, "Llama": llama}  # the article's recipe first: freed memory is kept from the first fast one on
+    for shape, make in shapes.items():
+        for name, rows, dtype, step in (
+            ("as in the article, 4 rows", 4, FLOAT32, plain_step),
+            ("fast, 16 rows", 16, BFLOAT16, fast_step),
+            ("fast, 256 rows", 256, BFLOAT16, fast_step),
+        ):
+            done, seconds = steady(make(), rows, dtype, step)
+            top = matmul_peak(dtype)
+            results[f"{shape}, {name}"] = {"flops": done / seconds, "peak": top, "share": done / seconds / top}
+            print(f"  {shape}, {name:<28} {done / seconds / 1e9:4.0f} of {top / 1e9:4.0f} GFLOP/s = {done / seconds / top:.1%}", flush=True)
+    return results
+
+
+def bloom() -> torch.nn.Module:
+    """The shipped base."""
+    return load_model("tinyworld").train()
+
+
+def llama() -> torch.nn.Module:
+    """A random Llama of about the same size: what is not Bloom's own."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=4096, hidden_size=256, num_hidden_layers=6, num_attention_heads=8, intermediate_size=688, tie_word_embeddings=True
+    )
+    return LlamaForCausalLM(config).train()
+
+
+def plain_step(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The model's own loss."""
+    return model(**batch, use_cache=False).loss
+
+
+def fast_step(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The fast recipe's loss."""
+    with torch.autocast("cpu", dtype=BFLOAT16):
+        return answer_loss(model, batch)
+
+
+def steady(model: torch.nn.Module, rows: int, dtype: torch.dtype, loss_of: Callable, length: int = 32) -> tuple[float, float]:
+    """Matmul operations that a whole training step really does, and the median of its seconds."""
+    if dtype is BFLOAT16 and model.config.model_type == "bloom":
+        fuse(model)
+        keep_freed_memory()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    ids = torch.randint(4, 4096, (rows, length), generator=torch.Generator().manual_seed(0))
+    labels = ids.clone()
+    labels[:, : int(0.64 * length)] = IGNORE_INDEX  # TinyWorld's share of prompt tokens
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+
+    def step() -> None:
+        loss_of(model, batch).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(5):
+        step()
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops(), statistics.median(timed(step) for _ in range(30))
+
+
+def matmul_peak(dtype: torch.dtype, size: int = 1024) -> float:
+    """Operations a second of large square products."""
+    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+    best = min(timed(lambda: a @ b) for _ in range(60))
+    return 2 * size**3 / best
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def tokenizing() -> dict[str, float]:
+    """Rows a second: the article's map of one row at a time against ours, in turn, with the same result."""
+    tokenizer, rows = load_tokenizer("tinyworld"), load_splits("tinyworld")["train"]
+    rows = encodable(rows.select_columns(["instruction", "input", "output"]), tokenizer)
+    results: dict[str, list[float]] = {"one row": [], "ours": []}
+    for _ in range(5):
+        start = time.perf_counter()
+        single = rows.map(lambda row: encode_example(row, tokenizer), remove_columns=rows.column_names, load_from_cache_file=False)
+        results["one row"].append(len(rows) / (time.perf_counter() - start))
+        start = time.perf_counter()
+        many = encode_dataset(rows, tokenizer).dataset
+        results["ours"].append(len(rows) / (time.perf_counter() - start))
+        assert single.to_list() == many.to_list()
+    return with_ratio({name: statistics.median(values) for name, values in results.items()}, "ours", "one row")
+
+
+def encodable(rows: Dataset, tokenizer: object) -> Dataset:
+    """The rows that the one-row map can take: it has no way to leave one out."""
+    dead = set(encode_dataset(rows, tokenizer).dead)
+    return rows.select([row for row in range(len(rows)) if row not in dead])
+
+
+def with_ratio(figures: dict[str, float], faster: str, slower: str) -> dict[str, float]:
+    """The figures and how many times more the first is; printed."""
+    figures["ratio"] = figures[faster] / figures[slower]
+    print("  " + ", ".join(f"{name} {value:,.1f}" for name, value in figures.items()), flush=True)
+    return figures
+
+
+def answers() -> dict[str, float]:
+    """Answers a second: the article's pipeline, a question at a time, against ours, with the same answers."""
+    tokenizer, model = load_tokenizer("tinyworld"), load_model("tinyworld").eval()
+    rows = [row for row in load_splits("tinyworld")["held_out"] if row["task"] == "relation"][:1_000]
+    tune(model, tokenizer)
+    start = time.perf_counter()
+    ours = [given.text for given in answer(rows, model, tokenizer, max_new_tokens=32, progress=False)]
+    seconds = time.perf_counter() - start
+    ask = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    start = time.perf_counter()
+    prompts = [format_prompt(row["instruction"], row["input"]) for row in rows]
+    single = [ask(prompt, max_new_tokens=32, do_sample=False, return_full_text=False)[0]["generated_text"] for prompt in prompts]
+    figures = {"one by one": len(rows) / (time.perf_counter() - start), "ours": len(rows) / seconds}
+    figures["the same"] = sum(a.strip() == b.strip() for a, b in zip(ours, single, strict=True)) / len(rows)
+    return with_ratio(figures, "ours", "one by one")
+
+
+def tune(model: torch.nn.Module, tokenizer: object, copies: int = 1, rows: int | None = None) -> tuple[float, int]:
+    """Train the model with the fast recipe's steps; return seconds a row after the first ten steps, and rows."""
+    encoded = encode_dataset(load_splits("tinyworld")["train"].select(range(rows or 2_400)), tokenizer).dataset
+    encoded = concatenate_datasets([encoded] * copies)
+    collator, optimizer = DataCollatorForSeq2Seq(tokenizer), torch.optim.AdamW(fuse(model).parameters(), lr=6e-4, fused=True)
+    sampler = list(LengthSortedSampler([len(ids) for ids in encoded["input_ids"]], 16, seed=0))
+    keep_freed_memory()
+    model.train()
+    for number, start in enumerate(range(0, len(sampler), 16)):
+        if number == 10:
+            begin, done = time.perf_counter(), start
+        batch = collator([encoded[i] for i in sampler[start : start + 16]])
+        fast_step(model, batch).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+    return (time.perf_counter() - begin) / (len(sampler) - done), len(encoded)
+
+
+def growth() -> list[dict[str, float]]:
+    """Milliseconds a row and peak memory for rows × 1, × 10, × 100, each in a process of its own."""
+    results = []
+    for copies in (1, 10, 100):
+        done = subprocess.run([sys.executable, __file__, "--grow", str(copies)], capture_output=True, text=True, check=True)
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+        print(f"  {results[-1]}", flush=True)
+    return results
+
+
+def grow(copies: int) -> None:
+    """In the process of its own: 320 rows, repeated."""
+    seconds, rows = tune(load_model("tinyworld"), load_tokenizer("tinyworld"), copies, rows=320)
+    bytes_at_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"rows": rows, "ms_a_row": 1000 * seconds, "peak_MB": bytes_at_peak / 1e6}))
+
+
+def report(results: Mapping, folder: Path) -> None:
+    """Write table, picture and figures."""
+    machine = (
+        f"{platform.machine()}, {torch.cpu.get_capabilities().get('cpu_name', 'processor unknown')}, {torch.get_num_threads()} threads"
+    )
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "datasets", "trl"))
+    lines = [f"# Speed\n\n{time.strftime('%Y-%m-%d')}; {machine}; Python {platform.python_version()}, {versions}\n"]
+    if "race" in results:
+        lines += race_table(results["race"])
+        draw(results["race"], folder / "speed.png")
+    lines += [f"\n## {part}\n\n```json\n{json.dumps(results[part], indent=1)}\n```" for part in PARTS[1:] if part in results]
+    with replacing(folder / "speed.json") as partial:
+        partial.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    with replacing(folder / "speed.md") as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def race_table(runs: Sequence[Mapping]) -> list[str]:
+    """A line a recipe: medians over the seeds, and the span of the time."""
+    lines = [
+        "| recipe | time to 90 % | against ours | supervised tokens/s | padding | peak memory | start-up |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    ours = median_time(runs, "ours")
+    for recipe in RECIPES:
+        own = [run for run in runs if run["recipe"] == recipe and not run["to_the_end"]]
+        times = [run["reached"] for run in own]
+        told = (
+            "not within {:.0f} s".format(own[0]["seconds"])
+            if None in times
+            else f"{statistics.median(times):.1f} s ({min(times):.1f} to {max(times):.1f})"
+        )
+        ratio = ("> " if None in times else "") + f"{median_time(runs, recipe) / ours:.1f} ×"
+        middle = {
+            name: statistics.median(run[name] for run in own)
+            for name in ("supervised_tokens_a_second", "padding", "peak_bytes", "start_up")
+        }
+        lines.append(
+            f"| {recipe} | {told} | {ratio} | {middle['supervised_tokens_a_second']:,.0f} | {middle['padding']:.1%} "
+            f"| {middle['peak_bytes'] / 1e6:,.0f} MB | {middle['start_up']:.1f} s |"
+        )
+    ends = {
+        recipe: [statistics.mean(run["shares"].values()) for run in runs if run["recipe"] == recipe and run["to_the_end"]]
+        for recipe in ("article", "ours")
+    }
+    lines += [
+        "",
+        *(
+            f"{recipe}, to its end: {statistics.median(shares):.1%} of held-out questions answered exactly"
+            for recipe, shares in ends.items()
+            if shares
+        ),
+    ]
+    return lines
+
+
+def median_time(runs: Sequence[Mapping], recipe: str) -> float:
+    """Seconds to 90 %; where it was not reached, at least what was spent."""
+    return statistics.median(run["reached"] or run["seconds"] for run in runs if run["recipe"] == recipe and not run["to_the_end"])
+
+
+def draw(runs: Sequence[Mapping], path: Path) -> None:
+    """A bar a recipe, a dot a seed."""
+    figure, axes = plt.subplots(figsize=(9, 3.5), layout="constrained")
+    names = list(reversed(RECIPES))
+    axes.barh(names, [median_time(runs, name) for name in names], color=["#E69F00" if name == "ours" else "#0072B2" for name in names])
+    for run in runs:
+        if not run["to_the_end"]:
+            axes.plot(run["reached"] or run["seconds"], run["recipe"], "|", color="black", markersize=14)
+    axes.set_xlabel("seconds until 90 % of held-out questions in each language are answered exactly (asking excluded; a mark a seed)")
+    others = [median_time(runs, name) / median_time(runs, "ours") for name in RECIPES if name != "ours"]
+    axes.set_title(f"The fast recipe is there {min(others):.1f} to {max(others):.1f} times sooner")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
+    parser.add_argument("--grow", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    disable_progress_bars()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    if options.grow:
+        grow(options.grow)
+        return
+    work = {"race": lambda: race(range(1, options.seeds + 1)), "peak": peak, "tokenizing": tokenizing, "answers": answers, "growth": growth}
+    folder = runs_dir() / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for part in options.only:
+        print(part, flush=True)
+        results[part] = work[part]()
+        report(results, folder)
+    print((folder / "speed.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
