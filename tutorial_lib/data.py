@@ -164,10 +164,10 @@ def encode_dataset(
     def encode(batch: Mapping[str, Sequence], numbers: Sequence[int]) -> dict[str, list]:
         rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
         texts = [_checked(row, number) for row, number in zip(rows, numbers, strict=True)]
-        prompts = encode_texts([format_prompt(instruction, input) for instruction, input, _ in texts], tokenizer)
-        outputs = encode_texts([output for _, _, output in texts], tokenizer)
+        prompts = [format_prompt(instruction, input) for instruction, input, _ in texts]
+        ids = encode_texts(prompts + [output for _, _, output in texts], tokenizer)
         columns: dict[str, list] = {name: [] for name in features}
-        for number, prompt_ids, output_ids in zip(numbers, prompts, outputs, strict=True):
+        for number, prompt_ids, output_ids in zip(numbers, ids[: len(texts)], ids[len(texts) :], strict=True):
             try:
                 encoded = join(prompt_ids, output_ids, tokenizer.eos_token_id, max_length, keep_end=keep_end)
             except NoSupervisedTokenError:

@@ -46,7 +46,9 @@ def encode_text(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def encode_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Return ``encode_text`` of each text; all in one call, which a fast tokenizer divides among the processor's cores."""
-    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
+    if not texts:
+        return []
+    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)["input_ids"]
 
 
 def encode_example(

@@ -50,7 +50,7 @@ def answer(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_new_tokens: int = 64,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: bool = True,
     **generate_options: object,
 ) -> list[Answer]:
@@ -61,13 +61,15 @@ def answer(
         model: a causal language model; it is put in evaluation mode for the time of the call.
         tokenizer: its tokenizer.
         max_new_tokens: the longest answer, in tokens; the prompt does not count.
-        batch_size: questions a forward pass; sorted by length, so that little of a batch is padding.
+        batch_size: questions a forward pass, sorted by length, so that little of a batch is padding; None: 256, or 32 for a large model.
         progress: show a progress bar.
         **generate_options: for ``model.generate``; greedy decoding unless ``do_sample=True`` is among them.
 
     Returns:
         One Answer a question, in the order of `questions`.
     """
+    if batch_size is None:  # keys and values of 256 long answers of a large model would fill a graphics card
+        batch_size = 32 if model.num_parameters() > 100_000_000 else 256
     rows = [{"instruction": question} if isinstance(question, str) else question for question in questions]
     prompts = [format_prompt(row["instruction"], row.get("input") or "") for row in rows]
     lengths = [len(encode_text(prompt, tokenizer)) for prompt in prompts]

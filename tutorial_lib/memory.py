@@ -403,15 +403,18 @@ def _measure(configuration: PreTrainedConfig, step: Step) -> int:
     _train_step(*_prepare(_configuration({**configuration.to_dict(), **small}), warm_up), warm_up)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # Linux then counts the peak from here (man 5 proc)
-    before = _peak()
+    before = peak_resident()
     model, optimizers = _prepare(configuration, step)
     for _ in range(2):
         _train_step(model, optimizers, step)
-    return _peak() - before
+    return peak_resident() - before
 
 
-def _peak() -> int:
-    """The highest resident memory (bytes) since it was reset."""
+def peak_resident() -> int:
+    """Return the highest resident memory of this process in bytes, since it started or the count was reset; Linux only.
+
+    (``getrusage`` would also count what the parent held when it started this process.)
+    """
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 

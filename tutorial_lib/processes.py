@@ -56,14 +56,16 @@ def batches_a_step(rows_a_step: int, rows_a_batch: int, processes: int) -> int:
     return rows_a_step // together
 
 
-def own_share(rows: Sequence, state: PartialState) -> list:
-    """Return every ``num_processes``-th of `rows`: this process's share."""
+def own_share(rows: Sequence, state: PartialState | None) -> list:
+    """Return every ``num_processes``-th of `rows`: this process's share; all of them where there are no others (None)."""
+    if state is None:
+        return list(rows)
     return list(rows[state.process_index :: state.num_processes])
 
 
-def gather_shares(mine: Sequence, state: PartialState) -> list:
+def gather_shares(mine: Sequence, state: PartialState | None) -> list:
     """Put the results of ``own_share``'s rows together again, in the rows' order; every process gets them all."""
-    if state.num_processes == 1:
+    if state is None or state.num_processes == 1:
         return list(mine)
     shares = gather_object([list(mine)])
     longest = max(map(len, shares))

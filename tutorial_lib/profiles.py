@@ -78,10 +78,10 @@ PROFILES = {
             name="fast",
             model="tinyworld",
             dataset="tinyworld",
-            learning_rate=1e-3,
-            per_device_train_batch_size=16,
+            learning_rate=9e-4,
+            per_device_train_batch_size=12,
             gradient_accumulation_steps=1,
-            num_train_epochs=0.35,  # answers to short questions are learnt by then; rare tasks need the whole epoch
+            num_train_epochs=0.25,  # answers to short questions are learnt by then; rare tasks need the whole epoch
             warmup_steps=10,
             fast=True,
         ),

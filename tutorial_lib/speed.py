@@ -21,8 +21,8 @@ from tutorial_lib.formatting import IGNORE_INDEX
 
 BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16")  # processors that multiply bfloat16 matrices faster than float32 ones
 
-# <malloc.h>'s M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD, in bytes
-GLIBC_OPTIONS = ((-3, 2**25), (-1, 2**31 - 1), (-2, 2**26))
+# <malloc.h>'s M_MMAP_MAX (no block of its own for any tensor), M_TRIM_THRESHOLD and M_TOP_PAD (both in bytes)
+GLIBC_OPTIONS = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
 
 
 def multiplies_bfloat16() -> bool:
@@ -37,7 +37,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep what this process frees for its next request; return whether there is a glibc that understood.
 
     By default large tensors go back to the system when they are freed, and the next step pays for every page of them anew. The process
-    stays as large as its peak. (``mallopt(3)``; 32 MiB is the largest threshold that it takes.)
+    stays as large as its peak. (``mallopt(3)``.)
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -128,8 +128,7 @@ def measure(
     """
     shares, answers = {}, []
     for split, rows in questions.items():
-        given = answer(rows if state is None else own_share(rows, state), model, tokenizer, max_new_tokens=max_new_tokens)
-        given = given if state is None else gather_shares(given, state)
+        given = gather_shares(answer(own_share(rows, state), model, tokenizer, max_new_tokens=max_new_tokens), state)
         scores = exact_match(rows, given, by=("language",))
         shares[split] = {language: scores[language,].share if (language,) in scores else None for language in LANGUAGES}
         answers += given

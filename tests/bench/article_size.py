@@ -22,7 +22,7 @@ from transformers import AutoConfig, Trainer, TrainerCallback
 import tutorial_lib.train
 from tutorial_lib.data import load_instructions
 from tutorial_lib.formatting import encode_example
-from tutorial_lib.memory import GIB, Step, estimate_training_memory
+from tutorial_lib.memory import GIB, Step, estimate_training_memory, peak_resident
 from tutorial_lib.models import load_tokenizer
 from tutorial_lib.profiles import runs_dir
 from tutorial_lib.stand_in import MODEL_FOLDER, ROWS_FILE, make
@@ -106,12 +106,10 @@ class Weigh(TrainerCallback):
         """All states are there."""
         states = (t for s in optimizer.state.values() for t in s.values() if isinstance(t, torch.Tensor))
         self.parts["optimizer states"] = sum(t.numel() * t.element_size() for t in states)
-        print(f"after {state.global_step + 1} steps: peak {_peak() / GIB:.2f} GiB resident, swap {psutil.swap_memory().used}", flush=True)
-
-
-def _peak() -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        print(
+            f"after {state.global_step + 1} steps: peak {peak_resident() / GIB:.2f} GiB resident, swap {psutil.swap_memory().used}",
+            flush=True,
+        )
 
 
 def train(stand_in: Path) -> None:
@@ -126,7 +124,7 @@ def train(stand_in: Path) -> None:
         trainer.add_callback(weigh)
         return trainer
 
-    before = _peak()
+    before = peak_resident()
     tutorial_lib.train.build_trainer = build_weighed
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=stand_in.parent) as folder:
@@ -134,7 +132,7 @@ def train(stand_in: Path) -> None:
         few = ["--max-steps", str(STEPS), "--logging-steps", "1", "--evaluation-rows", "1", "--max-new-tokens", "4", "--limit-rows", "2000"]
         tutorial_lib.train.main(["--profile", "article", "--model", model, "--dataset", rows, "--out", f"{folder}/out", *few])
         figures = json.loads(Path(folder, "out", "metrics.json").read_text(encoding="utf-8"))
-    measured = _peak() - before
+    measured = peak_resident() - before
     estimated = estimate_training_memory(AutoConfig.from_pretrained(model), Step(4, 256, accumulation=8))
     print(f"{STEPS} steps of 4 × 8 rows in {figures['train_seconds']:.0f} s ({time.perf_counter() - start:.0f} s with loading and saving), "
           f"losses {figures['losses']}")  # fmt: skip
