@@ -108,7 +108,7 @@ def one_by_one(questions: Sequence, model, tokenizer, max_new_tokens: int) -> li
     return replies
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 64])
+@pytest.mark.parametrize("batch_size", [1, 4, 64, None])
 def test_batched_answers_equal_those_of_one_prompt_after_the_other(tokenizer, recorded, batch_size):
     model = load_model("tinyworld").eval()  # one of its own: `generate` is replaced
     expected = one_by_one(QUESTIONS, model, tokenizer, max_new_tokens=10)
@@ -123,13 +123,31 @@ def test_batched_answers_equal_those_of_one_prompt_after_the_other(tokenizer, re
         assert given == Answer(tokenizer.decode(ids[:-1] if stopped else ids).replace(tokenizer.pad_token, ""), stopped)
 
 
+def test_long_questions_share_a_batch_with_few_others(tiny_model, tokenizer, monkeypatch):
+    widths = []
+    generate = type(tiny_model).generate
+
+    def spied(self, **inputs):
+        widths.append(inputs["input_ids"].shape)
+        return generate(self, **inputs)
+
+    monkeypatch.setattr(type(tiny_model), "generate", spied)
+    questions = ["Name a river."] * 300 + ["one two three four five six seven " * 200] * 15
+    assert len(answer(questions, tiny_model, tokenizer, max_new_tokens=1, progress=False)) == 315
+    assert sum(rows for rows, _ in widths) == 315
+    assert max(rows for rows, _ in widths) == 256
+    assert max(rows * (width + 1) for rows, width in widths) <= 16_384
+    rows, width = next(shape for shape in widths if shape[1] > 1_000)
+    assert rows == 16_384 // (width + 1), "no smaller than need be"
+
+
 def test_prompts_are_the_ids_that_training_sees(tiny_model, tokenizer, recorded):
     generated = recorded(tiny_model)
     answer(QUESTIONS, tiny_model, tokenizer, max_new_tokens=1, progress=False)
     assert sorted(ids for ids, _ in generated) == sorted(prompt_ids(question, tokenizer) for question in QUESTIONS)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize("batch_size", [1, 3, 64, None])
 def test_answers_come_in_the_order_of_the_questions(say, batch_size):
     questions = ["a long question, and longer " * (7 * number % 11) + str(number) for number in range(11)]
     replies = [f"reply to {number}</s>" for number in range(11)]

@@ -40,12 +40,22 @@ RECIPES = ("article", "TRL, defaults", "TRL, tuned", "TRL, tuned, grouped by len
 ENDS = ("article", "ours", "ours, the whole epoch")
 LIMIT = 150  # seconds; a recipe that has not got there by then is given up
 PARTS = ("race", "peak", "tokenizing", "answers", "growth")
+TITLES = {
+    "peak": "Share of the peak of matrix products, in the steady state, rows of 32 tokens",
+    "tokenizing": "Rows tokenized a second, with the same result",
+    "answers": "Held-out questions answered a second, 1,000 of them",
+    "growth": "The same rows over and over",
+}
 BFLOAT16, FLOAT32 = torch.bfloat16, torch.float32
 ROWS = PROFILES["fast"].per_device_train_batch_size
 
 
-def race(seeds: Sequence[int]) -> list[dict]:
-    """Each recipe with each seed until it answers; then the article's and ours to their ends, for the quality that they reach."""
+def race(seeds: Sequence[int], kept: Path) -> list[dict]:
+    """Each recipe with each seed until it answers; then the article's and ours to their ends, for the quality that they reach.
+
+    What has been measured stands in `kept`, a line a run, whatever happens afterwards.
+    """
+    kept.unlink(missing_ok=True)
     jobs = [(recipe, seed, False) for seed in seeds for recipe in RECIPES]
     jobs += [(recipe, seed, True) for seed in seeds for recipe in ENDS]
     results = []
@@ -54,6 +64,8 @@ def race(seeds: Sequence[int]) -> list[dict]:
             continue  # given up once is enough
         results.append({**run_recipe(recipe, seed, to_the_end), "to_the_end": to_the_end})
         last = results[-1]
+        with kept.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(last) + "\n")
         print(f"  {recipe:<30} seed {seed}  {time_of(last)}  {last['shares']}", flush=True)
     return results
 
@@ -73,10 +85,10 @@ def time_of(run: Mapping) -> str:
     return f"{run['reached']:.1f} s" if run["reached"] else f"not within {run['seconds']:.0f} s"
 
 
-def peak() -> dict[str, dict[str, float]]:
+def peak() -> list[dict[str, object]]:
     """Share of the machine's matmul peak that a training step reaches, each beside the peak that was measured right after it."""
     os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # every start-up is a first one
-    results = {}
+    results = []
     shapes = {"Bloom": bloom, "Llama": llama}  # the article's recipe first: freed memory is kept from the first fast one on
     for shape, make in shapes.items():
         for name, rows, dtype, step, compiled in (
@@ -87,12 +99,16 @@ def peak() -> dict[str, dict[str, float]]:
         ):
             done, start_up, seconds = steady(make(), rows, dtype, step, compiled)
             top = matmul_peak(dtype)
-            results[f"{shape}, {name}"] = {"flops": done / seconds, "peak": top, "share": done / seconds / top, "start_up": start_up}
-            print(
-                f"  {shape}, {name:<28} {done / seconds / 1e9:4.0f} of {top / 1e9:4.0f} GFLOP/s = {done / seconds / top:.1%}, "
-                f"after {start_up:.0f} s for the first five steps",
-                flush=True,
+            results.append(
+                {
+                    "what": f"{shape}, {name}",
+                    "billion operations/s": done / seconds / 1e9,
+                    "peak measured beside it": top / 1e9,
+                    "share (%)": 100 * done / seconds / top,
+                    "first five steps (s)": start_up,
+                }
             )
+            print("  " + ", ".join(f"{value:.3g}" if isinstance(value, float) else value for value in results[-1].values()), flush=True)
     return results
 
 
@@ -162,7 +178,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def tokenizing() -> dict[str, float]:
+def tokenizing() -> list[dict[str, float]]:
     """Rows a second: the article's map of one row at a time against ours, in turn, with the same result."""
     tokenizer, rows = load_tokenizer("tinyworld"), load_splits("tinyworld")["train"]
     rows = encodable(rows.select_columns(["instruction", "input", "output"]), tokenizer)
@@ -184,14 +200,14 @@ def encodable(rows: Dataset, tokenizer: object) -> Dataset:
     return rows.select([row for row in range(len(rows)) if row not in dead])
 
 
-def with_ratio(figures: dict[str, float], faster: str, slower: str) -> dict[str, float]:
-    """The figures and how many times more the first is; printed."""
+def with_ratio(figures: dict[str, float], faster: str, slower: str) -> list[dict[str, float]]:
+    """The figures and how many times more the first is, as the only row of a table; printed."""
     figures["ratio"] = figures[faster] / figures[slower]
     print("  " + ", ".join(f"{name} {value:,.1f}" for name, value in figures.items()), flush=True)
-    return figures
+    return [figures]
 
 
-def answers() -> dict[str, float]:
+def answers() -> list[dict[str, float]]:
     """Answers a second: the article's pipeline, a question at a time, against ours, with the same answers, by the tuned model."""
     tokenizer, model, splits = load_tokenizer("tinyworld"), load_model("tinyworld"), load_splits("tinyworld")
     tune(model, tokenizer, encode_dataset(splits["train"], tokenizer).dataset)
@@ -204,7 +220,7 @@ def answers() -> dict[str, float]:
     prompts = [format_prompt(row["instruction"], row["input"]) for row in rows]
     single = [ask(prompt, max_new_tokens=32, do_sample=False, return_full_text=False)[0]["generated_text"] for prompt in prompts]
     figures = {"one by one": len(rows) / (time.perf_counter() - start), "ours": len(rows) / seconds}
-    figures["the same"] = sum(a.strip() == b.strip() for a, b in zip(ours, single, strict=True)) / len(rows)
+    figures["the same (%)"] = 100 * sum(a.strip() == b.strip() for a, b in zip(ours, single, strict=True)) / len(rows)
     return with_ratio(figures, "ours", "one by one")
 
 
@@ -254,7 +270,7 @@ def grow(copies: int) -> None:
     tokenized = time.perf_counter() - start
     ends = tune(model, tokenizer, encoded, num_train_epochs=1)
     seconds_a_row = (ends[-1] - ends[0]) / (len(encoded) - ROWS) + tokenized / len(encoded)
-    print(json.dumps({"rows": len(encoded), "ms_a_row": 1000 * seconds_a_row, "peak_MB": peak_resident() / 1e6}))
+    print(json.dumps({"rows": len(encoded), "ms a row": 1000 * seconds_a_row, "peak memory (MB)": peak_resident() / 1e6}))
 
 
 def report(results: Mapping, folder: Path) -> None:
@@ -267,11 +283,22 @@ def report(results: Mapping, folder: Path) -> None:
     if "race" in results:
         lines += race_table(results["race"])
         draw(results["race"], folder / "speed.png")
-    lines += [f"\n## {part}\n\n```json\n{json.dumps(results[part], indent=1)}\n```" for part in PARTS[1:] if part in results]
+    for part in PARTS[1:]:
+        if part in results:
+            lines += [f"\n## {TITLES[part]}\n", *table(results[part])]
     with replacing(folder / "speed.json") as partial:
         partial.write_text(json.dumps(results, indent=1), encoding="utf-8")
     with replacing(folder / "speed.md") as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Rows of one kind as lines of Markdown."""
+    told = [
+        [f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value for value in row.values()]
+        for row in rows
+    ]
+    return [" | ".join(["", *cells, ""]).strip() for cells in (list(rows[0]), ["---"] * len(rows[0]), *told)]
 
 
 def race_table(runs: Sequence[Mapping]) -> list[str]:
@@ -340,9 +367,15 @@ def main() -> None:
     if options.grow:
         grow(options.grow)
         return
-    work = {"race": lambda: race(range(1, options.seeds + 1)), "peak": peak, "tokenizing": tokenizing, "answers": answers, "growth": growth}
     folder = runs_dir() / "bench"
     folder.mkdir(parents=True, exist_ok=True)
+    work = {
+        "race": lambda: race(range(1, options.seeds + 1), folder / "race.jsonl"),
+        "peak": peak,
+        "tokenizing": tokenizing,
+        "answers": answers,
+        "growth": growth,
+    }
     results = {}
     for part in options.only:
         print(part, flush=True)
