@@ -1,10 +1,12 @@
 """``python -m tutorial_lib.course``: run the whole course without a browser.
 
-Every notebook is executed in order; the executed copy and its HTML go to ``runs/course/``, and the before/after table that the last one
-measured is printed at the end.
+Every notebook is executed; the executed copy and its HTML go to ``runs/course/``, and the before/after table that the last one measured is
+printed at the end. Two notebooks run at a time, each on half of the cores: small models are trained in fewer seconds so than one after the
+other on all cores. Those that start processes or measure time themselves run alone.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -15,10 +17,11 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
+from nbconvert.filters import strip_ansi
 
 from tutorial_lib.console import run_command
 from tutorial_lib.errors import LabError
-from tutorial_lib.profiles import runs_dir
+from tutorial_lib.profiles import get_profile, runs_dir
 from tutorial_lib.static import static_copy
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -26,23 +29,79 @@ TABLE_TAG = "before-after"  # of the cell whose output is repeated at the end
 CELL_TIMEOUT = 3_600  # seconds; a cell that trains the article's model on a GPU takes its time
 
 
+BESIDE = 2  # notebooks at a time
+LONGEST = ("07", "10", "11", "01")  # begun first, so that none is left over at the end
+ALONE = ("09", "12")  # 09 starts processes of its own, 12 measures time
+AFTER = {"08": "07"}  # 08 asks the model that 07 trains
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the notebooks, all or the chosen ones."""
     parser = argparse.ArgumentParser(prog="python -m tutorial_lib.course", description="Run the whole course without a browser.")
     parser.add_argument("notebooks", nargs="*", help="numbers or names, e.g. 03 or 07_trainer (default: all)")
+    parser.add_argument("--folder", type=Path, default=NOTEBOOKS, help="where the notebooks are (default: the course's own)")
+    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # one of the processes that run beside each other
     options = parser.parse_args(arguments)
-    chosen = _choose(options.notebooks)
+    chosen = _choose(options.notebooks, options.folder)
     out = runs_dir() / "course"
     out.mkdir(parents=True, exist_ok=True)
-    table, begin = "", time.perf_counter()
-    for number, path in enumerate(chosen, start=1):
-        print(f"[{number}/{len(chosen)}] {path.stem} …", end=" ", flush=True)
-        start = time.perf_counter()
-        notebook = run_notebook(path, out)
-        print(f"{time.perf_counter() - start:.0f} s", flush=True)
-        table = tagged_output(notebook, TABLE_TAG) or table
+    if options.part:
+        _run_in_turn(chosen, out)
+        return
+    begin = time.perf_counter()
+    groups, alone = _plan(chosen)
+    if groups:
+        print(f"{len(chosen)} notebooks, {BESIDE} at a time; a line when one is done", flush=True)
+        _run_beside(groups, options.folder)
+    _run_in_turn(alone, out)
     print(f"\n{len(chosen)} notebooks in {time.perf_counter() - begin:.0f} s; executed notebooks and HTML: {out}\n")
-    print(table, end="")
+    tables = [tagged_output(nbformat.read(out / path.name, as_version=4), TABLE_TAG) for path in chosen]
+    print(next((table for table in reversed(tables) if table), ""), end="")
+
+
+def _plan(chosen: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
+    """Return groups that may run beside each other, each in turn, and what runs alone afterwards."""
+    if get_profile().name == "article" or len(chosen) < 2 or (os.cpu_count() or 1) < BESIDE:
+        return [], list(chosen)  # a graphics card holds one large model at a time
+    groups: dict[str, list[Path]] = {}
+    numbers = [_number(path) for path in chosen]
+    for path, number in zip(chosen, numbers, strict=True):
+        if number not in ALONE:
+            first = AFTER.get(number)
+            groups.setdefault(first if first in numbers else number, []).append(path)
+    begun_first = [number for number in LONGEST if number in groups]
+    ordered = begun_first + [number for number in groups if number not in begun_first]
+    return [groups[number] for number in ordered], [path for path in chosen if _number(path) in ALONE]
+
+
+def _run_beside(groups: Sequence[Sequence[Path]], folder: Path) -> None:
+    """Run groups of notebooks, each in a process of its own, which says itself what went wrong; the first that fails ends the others."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str((os.cpu_count() or 1) // BESIDE)}
+    waiting, running = list(groups), []
+    try:
+        while waiting or running:
+            if waiting and len(running) < BESIDE:
+                names = [path.stem for path in waiting.pop(0)]
+                command = [sys.executable, "-m", "tutorial_lib.course", "--part", "--folder", str(folder), *names]
+                running.append(subprocess.Popen(command, env=environment))
+                continue
+            time.sleep(0.2)
+            for process in [process for process in running if process.poll() is not None]:
+                running.remove(process)
+                if process.returncode:
+                    sys.exit(process.returncode)
+    finally:
+        for process in running:
+            process.kill()  # its kernel ends by itself when it notices
+        for process in running:
+            process.wait()
+
+
+def _run_in_turn(chosen: Sequence[Path], out: Path) -> None:
+    for path in chosen:
+        start = time.perf_counter()
+        run_notebook(path, out)
+        print(f"{path.stem:<28}{time.perf_counter() - start:>5.0f} s", flush=True)
 
 
 def run_notebook(path: Path, out: Path) -> nbformat.NotebookNode:
@@ -58,7 +117,7 @@ def run_notebook(path: Path, out: Path) -> nbformat.NotebookNode:
     try:
         client.execute(stderr=subprocess.DEVNULL)  # a kernel's own log lines would stand between our progress lines
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise LabError(f"{path.name} failed: {str(error).strip().splitlines()[-1]} (see {out / path.name})") from None
+        raise LabError(f"{path.name} failed: {strip_ansi(str(error)).strip().splitlines()[-1]} (see {out / path.name})") from None
     finally:
         nbformat.write(notebook, out / path.name)
         html, _ = HTMLExporter().from_notebook_node(static_copy(notebook))
@@ -77,13 +136,17 @@ def tagged_output(notebook: nbformat.NotebookNode, tag: str) -> str:
     )
 
 
-def _choose(names: Sequence[str]) -> list[Path]:
-    available = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+def _number(path: Path) -> str:
+    return path.stem.split("_")[0]
+
+
+def _choose(names: Sequence[str], folder: Path) -> list[Path]:
+    available = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not available:
-        sys.exit(f"error: no notebooks in {NOTEBOOKS}: run this from a checkout of the course")
+        sys.exit(f"error: no notebooks in {folder}: run this from a checkout of the course")
     chosen = []
     for name in names:
-        found = [path for path in available if path.stem == name.removesuffix(".ipynb") or path.stem.split("_")[0] == name]
+        found = [path for path in available if path.stem == name.removesuffix(".ipynb") or _number(path) == name]
         if not found:
             raise LabError(f"no notebook {name!r}: choose from {', '.join(path.stem for path in available)}")
         chosen += found
