@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM, Trainer
 
 from tutorial_lib import chat, train
-from tutorial_lib.console import run_command
+from tutorial_lib.console import run_command, without_native_log
 from tutorial_lib.tinyworld import __main__ as tinyworld
 
 ROWS = [{"instruction": f"第{number}题", "input": "", "output": f"答{number}"} for number in range(40)]
@@ -300,3 +300,12 @@ def test_pretrain_without_its_data(capsys, tmp_path):
     assert "no corpus" in line
     assert "build --out" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_only_compiled_codes_log_is_silenced(capfd):
+    with without_native_log():
+        os.write(2, b"compiled code says something")
+        sys.stdout.write("still here")
+    os.write(2, b"and now it shows")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("still here", "and now it shows")

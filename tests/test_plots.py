@@ -109,3 +109,10 @@ def test_the_moving_mean_is_the_mean_of_the_last_few(values, window):
     for end, mean in enumerate(means, start=1):
         last = values[max(0, end - window) : end]
         assert mean == pytest.approx(sum(last) / len(last), abs=1e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize(("as_given", "from_the_top"), [(False, ["many", "some", "few"]), (True, ["some", "few", "many"])])
+def test_counts_stand_by_size_or_as_given(as_given, from_the_top):
+    figure = plots.plot_counts({"some": 2, "few": 1, "many": 3}, "rows", "Three kinds", as_given=as_given)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels[::-1] == from_the_top

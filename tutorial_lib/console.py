@@ -1,9 +1,11 @@
 """How the kit's commands end: a user's mistake is one line on standard error and a status that is not 0."""
 
 import errno
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tutorial_lib.errors import LabError
 
@@ -36,6 +38,19 @@ def run_command(main: Callable[[], None]) -> None:
         what, remedy = DISK_TROUBLES[number]
         filename = getattr(error, "filename", None)
         sys.exit(f"error: {what}{f' (writing {filename})' if filename else ''}: {remedy}")
+
+
+@contextmanager
+def without_native_log() -> Iterator[None]:
+    """Silence what compiled code writes to standard error meanwhile, such as the start of torch's profiler."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def _disk_error_number(error: Exception) -> int | None:

@@ -81,9 +81,9 @@ def plot_lengths(lengths: Sequence[int], max_length: int) -> Figure:
 
 
 @_picture
-def plot_counts(counts: Mapping[str, int], unit: str, title: str) -> Figure:
-    """Show a count for each name as horizontal bars, the largest on top."""
-    names = sorted(counts, key=counts.__getitem__)
+def plot_counts(counts: Mapping[str, int], unit: str, title: str, *, as_given: bool = False) -> Figure:
+    """Show a count for each name as horizontal bars: the largest on top, or the first one where their order says something."""
+    names = list(reversed(counts)) if as_given else sorted(counts, key=counts.__getitem__)
     figure, axes = plt.subplots(figsize=(8, 0.6 + 0.3 * len(names)))
     bars = axes.barh(names, [counts[name] for name in names], color=BLUE)
     axes.bar_label(bars, [f"{counts[name]:,}" for name in names], padding=3)
