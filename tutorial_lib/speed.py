@@ -95,7 +95,7 @@ def answer_loss(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], num_i
 class LengthSortedSampler(Sampler[int]):
     """All rows once an epoch, in batches of like length, in random order; but the batches with the longest rows come last.
 
-    Short rows first is a curriculum (compare SortaGrad, arXiv 1512.02595, section 3.2): a step of them costs less, and a short answer
+    Short rows first is a curriculum (compare SortaGrad, arXiv 1512.02595, section 3.3): a step of them costs less, and a short answer
     is learnt first.
 
     Args:
