@@ -13,7 +13,7 @@ EXECUTED := $(patsubst notebooks/%,runs/course/%,$(lastword $(sort $(wildcard no
 # their own: each must do without what another leaves behind.
 COPIES := runs/test/notebooks
 # Two files of tests, or two notebooks, at a time, with a thread each: small models are trained faster so than with two threads.
-SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(1)/python -m pytest -n 2 --dist loadfile
+SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(1)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 NBMAKE = --nbmake --overwrite --nbmake-timeout=600 --timeout=900 $(shell ls -r notebooks/*.ipynb | sed 's,^notebooks,$(COPIES),')
 define test-all
 	$(SIDE_BY_SIDE)

@@ -14,6 +14,12 @@ from tutorial_lib.models import load_model, load_tokenizer
 disable_progress_bars()  # of `Dataset.map`: hundreds of them would hide what a failing test says
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first: two processes share the files, and the longest would otherwise be left over at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test writes into the checkout's ``runs``, and no setting of the learner's shell reaches a test."""
