@@ -46,7 +46,8 @@ def checkout(tmp_path) -> Path:
     root = tmp_path / "checkout"
     for folder in ("notebooks", "executed", "exercises"):
         (root / folder).mkdir(parents=True)
-    (root / "exercises" / "README.md").write_text("# Exercises\n\nBack to [the second](../notebooks/02_second.ipynb#A-part).\n")
+    exercises = "# Exercises\n\nBack to [the second](../notebooks/02_second.ipynb#A-part).\n\n## For All\n"
+    (root / "exercises" / "README.md").write_text(exercises)
     (root / "exercises" / "data.csv").write_text("a,b\n1,2\n")
     first = [
         V4.new_markdown_cell("# 01 · First (第一)\n\n**You will be able to** read. Go to [a part](02_second.ipynb#A-part)."),
@@ -62,7 +63,7 @@ def checkout(tmp_path) -> Path:
     ]
     second = [
         V4.new_markdown_cell(
-            "# 02 · Second\n\n[first](01_first.ipynb), [exercises](../exercises/README.md), [paper](https://arxiv.org/abs/1)"
+            "# 02 · Second\n\n[first](01_first.ipynb), [exercises](../exercises/README.md#for-all), [paper](https://arxiv.org/abs/1)"
         ),
         V4.new_markdown_cell("## A part\n\ntext with 𬭛 and 掩码"),
         cell("plot()", [shown(image_png=png("red"))], tags=["picture-red"]),

@@ -98,7 +98,8 @@ class Book:
         page = Page(self._file(source), heading_text(heading) if heading else source.stem, source, body)
         self._pages[source] = page
         for tag in body.find_all(HEADINGS):
-            tag["id"] = heading_text(tag).replace(" ", "-")  # Jupyter's rule, which links between notebooks follow
+            anchor = heading_text(tag).replace(" ", "-")  # Jupyter's rule, which links between notebooks follow
+            tag["id"] = anchor if source.suffix == ".ipynb" else anchor.lower()  # code hosts show Markdown files, in lower case
             page.sections.append((heading_text(tag), tag["id"], int(tag.name[1])))
         for link in body.find_all("a", href=True):
             link["href"] = self._target(link["href"], source)
@@ -111,8 +112,10 @@ class Book:
     def _target(self, href: str, source: Path) -> str:
         """Return where a link leads in the book."""
         parts = urlsplit(href)
-        if parts.scheme or not parts.path:
+        if parts.scheme:
             return href
+        if not parts.path:
+            return href if source.suffix == ".ipynb" else href.lower()
         target = (source.parent / unquote(parts.path)).resolve()
         anchor = f"#{parts.fragment}" if parts.fragment else ""
         if target.is_dir() and (target / "README.md").is_file():
