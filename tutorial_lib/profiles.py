@@ -81,7 +81,7 @@ PROFILES = {
             learning_rate=9e-4,
             per_device_train_batch_size=12,
             gradient_accumulation_steps=1,
-            num_train_epochs=0.25,  # answers to short questions are learnt by then; rare tasks need the whole epoch
+            num_train_epochs=0.25,  # questions about facts are learnt by then; going on with the long rows unlearns them
             warmup_steps=10,
             fast=True,
         ),
