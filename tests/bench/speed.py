@@ -76,7 +76,7 @@ def run_recipe(recipe: str, seed: int, to_the_end: bool) -> dict:
     command = [sys.executable, str(Path(__file__).with_name("recipes.py")), recipe, "--seed", str(seed), *limit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{recipe}: {done.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(f"{recipe}: status {done.returncode} {done.stderr.strip()[-500:]}")  # a killed process says nothing
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -108,7 +108,7 @@ def peak() -> list[dict[str, object]]:
                     "first five steps (s)": start_up,
                 }
             )
-            print("  " + ", ".join(f"{value:.3g}" if isinstance(value, float) else value for value in results[-1].values()), flush=True)
+            print("  " + ", ".join(told(results[-1])), flush=True)
     return results
 
 
@@ -203,7 +203,7 @@ def encodable(rows: Dataset, tokenizer: object) -> Dataset:
 def with_ratio(figures: dict[str, float], faster: str, slower: str) -> list[dict[str, float]]:
     """The figures and how many times more the first is, as the only row of a table; printed."""
     figures["ratio"] = figures[faster] / figures[slower]
-    print("  " + ", ".join(f"{name} {value:,.1f}" for name, value in figures.items()), flush=True)
+    print("  " + ", ".join(f"{name} {value}" for name, value in zip(figures, told(figures), strict=True)), flush=True)
     return [figures]
 
 
@@ -261,7 +261,8 @@ def grow(copies: int) -> None:
 
     (With rows of many lengths, more rows make batches of more equal length, and a row cheaper: the figure would flatter.)
     """
-    tokenizer, model, rows = load_tokenizer("tinyworld"), load_model("tinyworld"), load_splits("tinyworld")["train"]
+    tokenizer, model = load_tokenizer("tinyworld"), load_model("tinyworld")
+    rows = encodable(load_splits("tinyworld")["train"], tokenizer)  # so that a row's number is that of its ids
     lengths = [len(ids) for ids in encode_dataset(rows, tokenizer).dataset["input_ids"]]
     alike = rows.select([row for row, length in enumerate(lengths) if length == 24])
     tune(model, tokenizer, encode_dataset(concatenate_datasets([alike] * 10), tokenizer).dataset, max_steps=300)
@@ -292,13 +293,14 @@ def report(results: Mapping, folder: Path) -> None:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def told(row: Mapping[str, object]) -> list[str]:
+    """The values of a row, to read."""
+    return [f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value for value in row.values()]
+
+
 def table(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """Rows of one kind as lines of Markdown."""
-    told = [
-        [f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value for value in row.values()]
-        for row in rows
-    ]
-    return [" | ".join(["", *cells, ""]).strip() for cells in (list(rows[0]), ["---"] * len(rows[0]), *told)]
+    return [" | ".join(["", *cells, ""]).strip() for cells in (list(rows[0]), ["---"] * len(rows[0]), *map(told, rows))]
 
 
 def race_table(runs: Sequence[Mapping]) -> list[str]:

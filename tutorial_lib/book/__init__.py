@@ -98,8 +98,7 @@ class Book:
         page = Page(self._file(source), heading_text(heading) if heading else source.stem, source, body)
         self._pages[source] = page
         for tag in body.find_all(HEADINGS):
-            anchor = heading_text(tag).replace(" ", "-")  # Jupyter's rule, which links between notebooks follow
-            tag["id"] = anchor if source.suffix == ".ipynb" else anchor.lower()  # code hosts show Markdown files, in lower case
+            tag["id"] = _anchor(heading_text(tag), source)
             page.sections.append((heading_text(tag), tag["id"], int(tag.name[1])))
         for link in body.find_all("a", href=True):
             link["href"] = self._target(link["href"], source)
@@ -115,11 +114,11 @@ class Book:
         if parts.scheme:
             return href
         if not parts.path:
-            return href if source.suffix == ".ipynb" else href.lower()
+            return _anchor(href, source)
         target = (source.parent / unquote(parts.path)).resolve()
-        anchor = f"#{parts.fragment}" if parts.fragment else ""
         if target.is_dir() and (target / "README.md").is_file():
             target /= "README.md"
+        anchor = f"#{_anchor(parts.fragment, target)}" if parts.fragment else ""
         if not target.is_file() or not target.is_relative_to(self.root):
             raise LabError(f"{source.relative_to(self.root)} links to {href!r}, and there is no such file: mend the link")
         if target.suffix == ".md" and target not in self._files:
@@ -229,3 +228,9 @@ def _highlighting() -> str:
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
     return f"\n{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+
+
+def _anchor(text: str, page: Path) -> str:
+    """Return a heading's anchor: Jupyter's rule in a notebook; in a Markdown file that of code hosts, which is in lower case."""
+    anchor = text.replace(" ", "-")
+    return anchor if page.suffix == ".ipynb" else anchor.lower()
