@@ -101,12 +101,16 @@ def test_every_row_comes_once_and_batches_hold_rows_of_like_length(lengths, batc
     assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans)), "batches overlap in length"
 
 
-def test_the_longest_rows_come_last():
-    lengths = [*range(1, 71)] * 2
-    order = list(LengthSortedSampler(lengths, 10, seed=1, last=1 / 7))
-    assert all(lengths[i] <= 60 for i in order[:120])
-    assert all(lengths[i] > 60 for i in order[120:])
-    assert [lengths[i] for i in order[:120]] != sorted(lengths[i] for i in order[:120])
+def test_the_longest_rows_do_not_come_at_the_beginning_and_are_mixed_in_afterwards():
+    lengths = [*range(1, 71)] * 20
+    orders = [list(LengthSortedSampler(lengths, 10, seed=seed, beginning=1 / 4, shorter=6 / 7)) for seed in range(5)]
+    for order in orders:
+        assert all(lengths[i] <= 60 for i in order[:350])
+        assert [lengths[i] for i in order[:350]] != sorted(lengths[i] for i in order[:350])
+        longest = [place for place, i in enumerate(order) if lengths[i] > 60]
+        assert 350 <= min(longest) < 700
+        assert sum(longest) / len(longest) == pytest.approx((350 + 1_400) / 2, abs=150)  # as far as chance has it, evenly
+    assert len({tuple(order) for order in orders}) == 5
 
 
 def test_another_epoch_has_another_order():
@@ -189,10 +193,22 @@ def test_the_fast_profile_is_the_tiny_one_in_a_faster_way():
         "per_device_train_batch_size",
         "gradient_accumulation_steps",
         "learning_rate",
-        "num_train_epochs",
+        "decay_power",
+        "last_share",
         "warmup_steps",
     }
     assert training_arguments(fast, "unused").bf16 == multiplies_bfloat16()
+
+
+def test_the_learning_rate_falls_as_the_profile_says(splits, tokenizer, tiny_model, tmp_path):
+    rows = encode_dataset(splits["train"].select(range(0, 400, 10)), tokenizer).dataset
+    profile = dataclasses.replace(PROFILES["fast"], learning_rate=0.5, decay_power=3, last_share=0.2, warmup_steps=2)
+    batch = {"per_device_train_batch_size": 4, "logging_steps": 1, "save_strategy": "no", "disable_tqdm": True}
+    trainer = build_trainer(tiny_model, tokenizer, rows, training_arguments(profile, tmp_path, **batch), fast=True)
+    trainer.train()
+    rates = [log["learning_rate"] for log in trainer.state.log_history if "learning_rate" in log]
+    left = [1 - done / 8 for done in range(8)]  # the first two of ten steps warm up
+    assert rates == pytest.approx([0, 0.25, *(0.1 + 0.4 * share**3 for share in left)])
 
 
 def test_the_command_trains_with_the_fast_profile_and_repeats_exactly(tiny_model_folder, tmp_path, capsys):

@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import re
+from contextlib import suppress
 
 import ipywidgets
 import nbformat
@@ -260,6 +261,28 @@ def test_the_training_planner_says_what_does_not_go_together():
     assert "can&#x27;t be added to" in view.html
     view.controls["accumulation"].value = 1
     assert "0.8 B takes 11.6 GiB on one device" in view.html
+    view.controls["stage"].value = 3
+    assert "11.6 GiB on one device, on which ZeRO 3 has nothing to share" in view.html
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no such number"), ZeroDivisionError()])
+def test_a_view_says_so_while_it_computes(error):
+    seen = []
+
+    def draw(number: int) -> str:
+        if number:
+            seen.append(sign.layout.visibility)
+            if error:
+                raise error
+        return "drawn"
+
+    view = widgets.View({"number": ipywidgets.IntSlider(0)}, draw)
+    [sign] = [part for part in view.children[0].children if isinstance(part, ipywidgets.Label)]
+    assert sign.layout.visibility == "hidden"
+    with suppress(ZeroDivisionError):
+        view.controls["number"].value = 1
+    assert seen == ["visible"]
+    assert sign.layout.visibility == "hidden"
 
 
 def test_the_planners_title_gives_the_sum_and_the_card():

@@ -19,7 +19,9 @@ class Profile:
         name: what ``TUTORIAL_PROFILE`` selects.
         model: a hub id, a local folder, or ``"tinyworld"``.
         dataset: a hub id, a local folder or file, or ``"tinyworld"``.
-        learning_rate: of AdamW, decayed linearly to 0 as Trainer does by default.
+        learning_rate: of AdamW, at its highest.
+        decay_power: it falls as (the share of steps that are left) to the power of this; 1, a straight line, is Trainer's default.
+        last_share: what share of it is left at the end.
         max_length: tokens a row is cut at.
         max_new_tokens: the longest answer that is generated.
         quick_rows: how many rows train the stand-in that a notebook makes when 07 has not been run (``training.course_model``).
@@ -35,6 +37,8 @@ class Profile:
     model: str
     dataset: str
     learning_rate: float
+    decay_power: float = 1
+    last_share: float = 0
     max_length: int = 256
     per_device_train_batch_size: int = 4
     gradient_accumulation_steps: int = 8
@@ -79,9 +83,11 @@ PROFILES = {
             model="tinyworld",
             dataset="tinyworld",
             learning_rate=9e-4,
+            # Down in the first quarter of the epoch, when questions about facts are learnt; then low and level, for all the rest.
+            decay_power=6,
+            last_share=0.06,
             per_device_train_batch_size=12,
             gradient_accumulation_steps=1,
-            num_train_epochs=0.25,  # questions about facts are learnt by then; going on with the long rows unlearns them
             warmup_steps=10,
             fast=True,
         ),

@@ -93,7 +93,7 @@ def answer_loss(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], num_i
 
 
 class LengthSortedSampler(Sampler[int]):
-    """All rows once an epoch, in batches of like length, in random order; but the batches with the longest rows come last.
+    """All rows once an epoch, in batches of like length, in random order; but the longest rows do not come at the beginning.
 
     Short rows first is a curriculum (compare SortaGrad, arXiv 1512.02595, section 3.3): a step of them costs less, and a short answer
     is learnt first.
@@ -102,11 +102,13 @@ class LengthSortedSampler(Sampler[int]):
         lengths: tokens of each row.
         batch_size: rows a batch.
         seed: same seed and epoch, same order; ``set_epoch`` is called by accelerate.
-        last: the share of batches that come last.
+        beginning: this share of the epoch's batches is drawn from the shorter ones; then what is left of them and the longest are mixed.
+        shorter: the share of batches that are not the longest.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, last: float = 1 / 7) -> None:
-        self._lengths, self._batch_size, self._seed, self._last, self._epoch = lengths, batch_size, seed, last, 0
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, beginning: float = 1 / 4, shorter: float = 6 / 7) -> None:
+        self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
+        self._beginning, self._shorter = beginning, shorter
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of this epoch, counted from 0."""
@@ -122,10 +124,13 @@ class LengthSortedSampler(Sampler[int]):
         order = sorted(rng.sample(range(len(self)), len(self)), key=self._lengths.__getitem__)
         whole = len(self) - len(self) % self._batch_size
         starts = list(range(0, whole, self._batch_size))
-        first = round(len(starts) * (1 - self._last))
-        starts = rng.sample(starts[:first], first) + rng.sample(starts[first:], len(starts) - first)
+        shorter = round(len(starts) * self._shorter)
+        early = min(round(len(starts) * self._beginning), shorter)
+        drawn = rng.sample(starts[:shorter], shorter)
+        late = drawn[early:] + starts[shorter:]
         # What is left over is a smaller batch of the longest rows: at the end, or it would shift all that follow.
-        yield from (order[i] for start in [*starts, whole] for i in range(start, min(start + self._batch_size, len(self))))
+        starts = [*drawn[:early], *rng.sample(late, len(late)), whole]
+        yield from (order[i] for start in starts for i in range(start, min(start + self._batch_size, len(self))))
 
 
 class FastTrainer(Trainer):

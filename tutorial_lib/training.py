@@ -58,6 +58,9 @@ def training_arguments(profile: Profile, output_dir: Path, **overrides: object) 
         # A page of host memory that can't be swapped helps copies to a GPU only.
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
+    if (profile.decay_power, profile.last_share) != (1, 0):
+        lowest = profile.last_share * profile.learning_rate
+        settings |= {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": profile.decay_power, "lr_end": lowest}}
     return TrainingArguments(**{**settings, **overrides})
 
 

@@ -47,7 +47,8 @@ class View(Panel):
         self.controls = dict(controls)
         self._draw = draw
         self._shown = ipywidgets.HTML()
-        box = ipywidgets.Box(list(self.controls.values()), layout={"flex_flow": "row wrap"})
+        self._busy = ipywidgets.Label("computing …", layout={"visibility": "hidden"})
+        box = ipywidgets.Box([*self.controls.values(), self._busy], layout={"flex_flow": "row wrap"})
         super().__init__([box, self._shown])
         for control in self.controls.values():
             control.observe(self._redraw, "value")
@@ -59,10 +60,13 @@ class View(Panel):
         return self._shown.value
 
     def _redraw(self, _change: object = None) -> None:
+        self._busy.layout.visibility = "visible"  # some pictures take seconds
         try:
             shown = self._draw(**{name: control.value for name, control in self.controls.items()})
         except (LabError, ValueError) as error:
             shown = f'<p role="alert"><b>{html.escape(str(error))}</b></p>'
+        finally:
+            self._busy.layout.visibility = "hidden"
         self._shown.value = to_html(shown)
         self.static = {"image/png": _png(shown)} if isinstance(shown, Figure) else {"text/html": self._shown.value}
 

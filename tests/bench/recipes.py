@@ -11,7 +11,6 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -179,9 +178,9 @@ def plain_loop(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> Non
             return
 
 
-def ours(rows: Dataset, tokenizer: object, watch: Watch, seed: int, **changes: object) -> None:
+def ours(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> None:
     """(d) The profile ``fast``."""
-    profile = replace(PROFILES["fast"], **changes)
+    profile = PROFILES["fast"]
     encoded = encode_dataset(rows, tokenizer, profile.max_length).dataset
     arguments = training_arguments(profile, Path(tempfile.mkdtemp()), **{**QUIET, "seed": seed})
     trainer = build_trainer(watch.model, tokenizer, encoded, arguments, [Watching(watch)], fast=True)
@@ -199,8 +198,7 @@ RECIPES: Mapping[str, Callable] = {
     "TRL, tuned, grouped by length": partial(trl, **TUNED, train_sampling_strategy="group_by_length"),
     "plain loop": plain_loop,
     "ours": ours,
-    "ours, the whole epoch": partial(ours, num_train_epochs=1),
-}  # fmt: skip
+}
 
 
 def choose_questions(held_out: Dataset) -> list[dict]:

@@ -79,7 +79,7 @@ def keep_screenshots(page, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, view in enumerate(page.query_selector_all(VIEW), start=1):
         view.screenshot(path=folder / f"view_{number}.png")
-    height = page.evaluate("() => document.querySelector('.jp-WindowedPanel-inner, .jp-Notebook').scrollHeight")
+    height = page.evaluate("() => document.querySelector('.jp-Notebook .jp-WindowedPanel-outer').scrollHeight")
     page.set_viewport_size({"width": 1150, "height": min(int(height) + 200, 16_000)})
     page.screenshot(path=folder / "notebook.png")
 
@@ -97,7 +97,10 @@ def turn(control, back: bool = False) -> None:
         for _ in range(3):
             handle.press("ArrowLeft" if at_its_end or back else "ArrowRight")
     elif choice := control.query_selector("select"):
-        choice.select_option(index=1)
+        chosen, options = choice.evaluate("choice => [choice.selectedIndex, choice.options.length]")
+        choice.select_option(index=(chosen + 1) % options)
+    elif switch := control.query_selector("input[type=checkbox]"):
+        switch.click()
     else:
         text = control.query_selector("input[type=text]")
         text.fill(text.input_value() + "。")
@@ -108,14 +111,14 @@ def turn_every_control(page) -> int:
     """Turn each control of each view and wait for the picture to change; return how many there were."""
     turned = 0
     for view in page.query_selector_all(VIEW):
-        for control in view.query_selector_all(".widget-slider, .widget-dropdown, .widget-text"):
-            name = control.query_selector(".widget-label").text_content()
+        for control in view.query_selector_all(".widget-slider, .widget-dropdown, .widget-text, .widget-checkbox"):
+            name = control.query_selector(".widget-label, .widget-label-basic").text_content()
             before = shown_by(view)
             turn(control)
             end = time.monotonic() + A_PICTURE
             while shown_by(view) == before:
                 assert time.monotonic() < end, f"{name!r} did not change what is shown"
-                if time.monotonic() > end - A_PICTURE + 5:
+                if control.query_selector(".noUi-handle") and time.monotonic() > end - A_PICTURE + 5:
                     turn(control, back=True)  # some do nothing in one direction: a longer limit for a row that fits
                 time.sleep(0.1)
             assert len(shown_by(view)) > 50, name
