@@ -106,7 +106,7 @@ class LengthSortedSampler(Sampler[int]):
         shorter: the share of batches that are not the longest.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, beginning: float = 1 / 4, shorter: float = 6 / 7) -> None:
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, beginning: float = 1 / 4, shorter: float = 4 / 5) -> None:
         self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
         self._beginning, self._shorter = beginning, shorter
 
