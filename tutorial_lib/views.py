@@ -223,12 +223,12 @@ def training_planner(
     each = sharded(whole, devices, stage, gathered=weight * (2 * shape.layer_parameters + shape.other_parameters))
     peak = each.pop("peak") / GIB
     card = next((f"fits a card of {card} GB" for card in CARDS if card > peak), f"fits no card of {CARDS[-1]} GB")
-    alone = f"one device, on which ZeRO {stage} has nothing to share" if stage else "one device"
-    many = f"each of {devices} devices, ZeRO {stage}" if devices > 1 else alone
-    bars = {f"{model}\n{many if devices > 1 else 'one device'}": each}
+    many = f"each of {devices} devices, ZeRO {stage}" if devices > 1 else "one device"
+    idle = f", on which ZeRO {stage} has nothing to share" if stage and devices == 1 else ""
+    bars = {f"{model}\n{many}": each}
     together = ARTICLES_GIGABYTES[model] * 1e9 / GIB / devices
     how = f"{accumulation} × {batch} × {length} tokens a step, {optimizer}, {precision}"
-    title = f"{model} takes {peak:,.3g} GiB on {many}, {card}\n({how}{', checkpointing' * checkpointing}{', released' * released})"
+    title = f"{model} takes {peak:,.3g} GiB on {many}{idle}, {card}\n({how}{', checkpointing' * checkpointing}{', released' * released})"
     return plot_memory(
         bars, CARDS, title, marks={f"the article: {ARTICLES_GIGABYTES[model]:,} GB" + (" / devices" * (devices > 1)): together}
     )

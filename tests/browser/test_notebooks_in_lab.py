@@ -79,9 +79,9 @@ def keep_screenshots(page, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, view in enumerate(page.query_selector_all(VIEW), start=1):
         view.screenshot(path=folder / f"view_{number}.png")
-    height = page.evaluate("() => document.querySelector('.jp-Notebook .jp-WindowedPanel-outer').scrollHeight")
-    page.set_viewport_size({"width": 1150, "height": min(int(height) + 200, 16_000)})
-    page.evaluate("() => document.querySelector('.jp-Notebook .jp-WindowedPanel-outer').scrollTo(0, 0)")
+    cells = page.query_selector(".jp-Notebook .jp-WindowedPanel-outer")
+    page.set_viewport_size({"width": 1150, "height": min(int(cells.evaluate("cells => cells.scrollHeight")) + 200, 16_000)})
+    cells.evaluate("cells => cells.scrollTo(0, 0)")
     page.wait_for_timeout(1_000)  # cells out of view are drawn only now
     page.screenshot(path=folder / "notebook.png")
 
