@@ -3,10 +3,12 @@ import string
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoTokenizer
 from world_reference import LANGUAGES, RELATION_LANGUAGES, canonical, things
 
 from tutorial_lib.models import load_tokenizer
+from tutorial_lib.tinyworld.tokenizer import PIECES as PATTERN
 from tutorial_lib.tinyworld.tokenizer import SPECIAL_TOKENS, VOCABULARY_SIZE, train_tokenizer
 
 TEXTS = [
@@ -140,6 +142,35 @@ def test_an_english_name_is_cut_the_same_way_after_any_word(either, name, before
 def test_a_chinese_name_is_cut_the_same_way_wherever_it_stands(either, name, before, after):
     head, tail = ids_of(either, before), ids_of(either, after)
     assert ids_of(either, before + name + after) == head + ids_of(either, name) + tail
+
+
+def in_pieces(tokenizer) -> Tokenizer:
+    """The same merges, applied within each piece of a text by itself."""
+    again = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    again.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(PATTERN, behavior="isolated"), to_bytes])
+    return again
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=ANY_TEXT)
+def test_merges_never_cross_pieces(either, text):
+    assert ids_of(either, text) == in_pieces(either).encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize(
+    ("learnt", "asked"),
+    [("word  word", "word   word"), ("A.\n\nB.", "\n\nB"), ("γγ", "γγ"), ("Übermäßig", "Übermäßig"), ("ßß", "中ß")],
+)
+def test_merges_never_cross_pieces_whatever_was_learnt(learnt, asked):
+    """White space gives its last character to the word that follows; a letter's last byte and the next one's first may have been merged."""
+    tokenizer = train_tokenizer([learnt] * 20, vocabulary_size=400)
+    assert ids_of(tokenizer, asked) == in_pieces(tokenizer).encode(asked, add_special_tokens=False).ids
+
+
+def test_the_shipped_tokenizer_need_not_look_for_pieces(tokenizer):
+    """None of its tokens could cross them, and a search by regular expression would take as long as all the rest."""
+    assert isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel)
 
 
 @pytest.mark.parametrize(("relation", "language"), RELATION_LANGUAGES)
