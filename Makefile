@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 LATEST := .venv-latest
 BIN := $(VENV)/bin
+# Packages are compiled as they are first imported and then kept so: much of what pip would compile is never used.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := -m pip install --quiet --no-compile --disable-pip-version-check
 # What a set-up depends on: when one of these changes, it is brought up to date.
 RECIPE := pyproject.toml constraints.txt
 
@@ -57,7 +60,7 @@ grade: $(VENV)/.ready ## grade a class: make grade SUBMISSIONS=folder-of-student
 	$(BIN)/python -m tutorial_lib.exercises grade "$(SUBMISSIONS)"
 
 bench: $(VENV)/.ready ## the fast recipe against the article's, TRL's and a plain loop; report in runs/bench (45 minutes)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python tests/bench/speed.py
 
 bench-memory: $(VENV)/.ready ## estimated against measured memory, up to the article's size (24 GB, 5 minutes)
@@ -80,17 +83,17 @@ clean: ## remove everything that was made: environments and runs
 $(VENV)/.ready: $(RECIPE)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable .
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Full Fine-Tuning Lab"
 	touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 # No constraints here on purpose. `--upgrade` takes the newest release of each dependency.
 $(LATEST)/.ready-dev: $(RECIPE)
 	$(PYTHON) -m venv --clear $(LATEST)
-	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(LATEST)/bin/python $(INSTALL) --upgrade --upgrade-strategy eager --editable '.[dev]'
 	$(LATEST)/bin/python -m ipykernel install --sys-prefix --name python3 --display-name "Full Fine-Tuning Lab (latest)"
 	touch $@

@@ -19,7 +19,7 @@ from tutorial_lib.evaluation import is_exact, stopping_rate
 from tutorial_lib.formatting import IGNORE_INDEX, MAX_LENGTH, RESPONSE_PREFIX, encode_prompt, format_prompt
 from tutorial_lib.inference import Answer
 from tutorial_lib.models import load_model
-from tutorial_lib.speed import fuse, keep_freed_memory
+from tutorial_lib.speed import fuse, keep_freed_memory, multiplies_bfloat16
 
 CLEAR_HARM, SMALL_HARM = 0.10, 0.03  # loss of exact match or of the stopping rate, as shares
 Row = Mapping[str, str]
@@ -160,13 +160,15 @@ def train(
     steps = list(_steps(encoded, batch_size, seed))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(steps))
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.dtype == torch.float32 and multiplies_bfloat16())
     losses = []
     for step in steps:
         size = math.ceil(len(step) / recipe.micro_batches)
         parts = [step[i : i + size] for i in range(0, len(step), size)]
         losses.append(0.0)
         for part in parts:
-            loss = loss_of(model, collate(part, recipe, tokenizer)) / len(parts)
+            with autocast:  # products in bfloat16, weights in float32
+                loss = loss_of(model, collate(part, recipe, tokenizer)) / len(parts)
             loss.backward()
             losses[-1] += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
