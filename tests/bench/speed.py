@@ -246,14 +246,15 @@ def tune(model: torch.nn.Module, tokenizer: object, encoded: Dataset, **options:
     return clock.ends
 
 
-def growth() -> list[dict[str, float]]:
-    """Milliseconds a row and peak memory for rows × 1, × 10, × 100, each in a process of its own."""
-    results = []
-    for copies in (1, 10, 100):
-        done = subprocess.run([sys.executable, __file__, "--grow", str(copies)], capture_output=True, text=True, check=True)
-        results.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"  {results[-1]}", flush=True)
-    return results
+def growth(rounds: int = 3) -> list[dict[str, float]]:
+    """Milliseconds a row and peak memory for rows × 1, × 10, × 100: medians of some rounds, each measurement in a process of its own."""
+    results: dict[int, list[dict[str, float]]] = {1: [], 10: [], 100: []}
+    for _ in range(rounds):
+        for copies, found in results.items():
+            done = subprocess.run([sys.executable, __file__, "--grow", str(copies)], capture_output=True, text=True, check=True)
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"  {found[-1]}", flush=True)
+    return [{name: statistics.median(one[name] for one in found) for name in found[0]} for found in results.values()]
 
 
 def grow(copies: int) -> None:
