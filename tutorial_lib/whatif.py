@@ -160,7 +160,8 @@ def train(
     steps = list(_steps(encoded, batch_size, seed))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(steps))
-    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.dtype == torch.float32 and multiplies_bfloat16())
+    low = recipe.dtype == torch.float32 and multiplies_bfloat16()
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=low)
     losses = []
     for step in steps:
         size = math.ceil(len(step) / recipe.micro_batches)
