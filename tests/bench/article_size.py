@@ -113,14 +113,14 @@ class Weigh(TrainerCallback):
 
 
 def train(stand_in: Path) -> None:
-    """Three steps of 4 × 8 rows with the article's arguments; runs in a process of its own (``--child``)."""
+    """Three steps of 4 × 8 rows with the article's arguments; runs in a process of its own."""
     if "MALLOC_ARENA_MAX" not in os.environ:  # the allocator reads it when a process starts
         subprocess.run([sys.executable, *sys.argv, "--only", "train"], env={**os.environ, **ALLOCATOR}, check=True)
         return
     weigh, build = Weigh(), tutorial_lib.train.build_trainer
 
-    def build_weighed(*arguments: object) -> Trainer:
-        trainer = build(*arguments)
+    def build_weighed(*arguments: object, **options: object) -> Trainer:
+        trainer = build(*arguments, **options)
         trainer.add_callback(weigh)
         return trainer
 
