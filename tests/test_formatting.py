@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutorial_lib.errors import NoSupervisedTokenError, RowError
-from tutorial_lib.formatting import IGNORE_INDEX, MAX_LENGTH, encode_example, encode_prompt, format_prompt
+from tutorial_lib.formatting import IGNORE_INDEX, MAX_LENGTH, encode_example, encode_prompt, encode_text, encode_texts, format_prompt
 
 ROW = MappingProxyType({"instruction": "Translate into Chinese.", "input": "The river is long.", "output": "这条河很长。It is 42 km."})
 
@@ -212,3 +212,11 @@ def test_any_row_is_encoded_by_the_rules_or_refused(tokenizer):
     check()
     kinds = ["refused", ("cut", False), ("cut", True), ("whole", False), ("whole", True)]
     assert all(outcomes[kind] >= 50 for kind in kinds), outcomes  # else the strategy misses a branch
+
+
+def test_many_texts_are_encoded_as_one_after_the_other_whatever_was_asked_before(tokenizer):
+    texts = ["法国", "The capital of France is Paris.</s>", ""]
+    alone = [encode_text(text, tokenizer) for text in texts]
+    tokenizer(texts, padding=True, truncation=True, max_length=2)  # leaves its settings behind in a fast tokenizer
+    assert encode_texts(texts, tokenizer) == alone
+    assert tokenizer("</s>", add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]
