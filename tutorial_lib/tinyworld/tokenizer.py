@@ -13,6 +13,8 @@ VOCABULARY_SIZE = 4_096
 # is cut the same way wherever it stands.
 PIECES = Regex(r" ?(?:(?!\p{Han})\p{L})+|\p{Han}|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 
+BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}  # how a byte-level vocabulary spells its bytes
+
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE) -> PreTrainedTokenizerFast:
     """Train a tokenizer that encodes any Unicode text and gives it back exactly.
@@ -50,8 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
 
 def _may_cross(token: str, pieces: pre_tokenizers.PreTokenizer) -> bool:
     """Tell whether a token, as the vocabulary spells it, could stand where two pieces meet; every merge makes a token of the vocabulary."""
-    byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
-    spelled = bytes(byte_of[character] for character in token)
+    spelled = bytes(BYTE_OF[character] for character in token)
     try:
         text = spelled.decode("utf-8")
     except UnicodeDecodeError:  # a part of one character, unless another one begins inside
