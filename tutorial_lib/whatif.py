@@ -158,7 +158,8 @@ def train(
     if not recipe.dead_rows:
         encoded = [row for row in encoded if any(label != IGNORE_INDEX for label in row[1])]
     steps = list(_steps(encoded, batch_size, seed))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
+    # Fused: one operation instead of ten. It would compute in float32 even for 16-bit weights, and hide what they lose.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, fused=recipe.dtype == torch.float32)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(steps))
     low = recipe.dtype == torch.float32 and multiplies_bfloat16()
     autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=low)

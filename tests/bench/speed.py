@@ -8,13 +8,16 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -48,6 +51,9 @@ TITLES = {
 }
 BFLOAT16, FLOAT32 = torch.bfloat16, torch.float32
 ROWS = PROFILES["fast"].per_device_train_batch_size
+GROWTH = (1, 10, 100)  # how often the same rows
+GROWING = 20 * ROWS  # rows of the smallest: whole batches
+TURN = 4.0  # seconds that a process runs before another has its turn
 
 
 def race(seeds: Sequence[int], kept: Path) -> list[dict]:
@@ -246,15 +252,28 @@ def tune(model: torch.nn.Module, tokenizer: object, encoded: Dataset, **options:
     return clock.ends
 
 
-def growth(rounds: int = 3) -> list[dict[str, float]]:
-    """Milliseconds a row and peak memory for rows × 1, × 10, × 100: medians of some rounds, each measurement in a process of its own."""
-    results: dict[int, list[dict[str, float]]] = {1: [], 10: [], 100: []}
-    for _ in range(rounds):
-        for copies, found in results.items():
-            done = subprocess.run([sys.executable, __file__, "--grow", str(copies)], capture_output=True, text=True, check=True)
-            found.append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"  {found[-1]}", flush=True)
-    return [{name: statistics.median(one[name] for one in found) for name in found[0]} for found in results.values()]
+def growth() -> list[dict[str, float]]:
+    """Milliseconds a row and peak memory for rows × 1, × 10, × 100, each in a process of its own that trains on equally many in the end.
+
+    The processes take turns of some seconds (the others are stopped meanwhile): other machines on the same host take memory bandwidth for
+    half a minute at a time, which makes steps a quarter slower, and so all of them meet it alike.
+    """
+    command = [sys.executable, __file__, "--grow"]
+    processes = [subprocess.Popen([*command, str(copies)], stdout=subprocess.PIPE, text=True) for copies in GROWTH]
+    try:
+        while any(process.poll() is None for process in processes):
+            for process in processes:
+                for other in processes:
+                    other.send_signal(signal.SIGCONT if other is process else signal.SIGSTOP)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(TURN)
+    finally:
+        for process in processes:
+            process.kill()
+    results = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
+    for result in results:
+        print("  " + ", ".join(f"{name} {value}" for name, value in zip(result, told(result), strict=True)), flush=True)
+    return results
 
 
 def grow(copies: int) -> None:
@@ -265,14 +284,26 @@ def grow(copies: int) -> None:
     tokenizer, model = load_tokenizer("tinyworld"), load_model("tinyworld")
     rows = encodable(load_splits("tinyworld")["train"], tokenizer)  # so that a row's number is that of its ids
     lengths = [len(ids) for ids in encode_dataset(rows, tokenizer).dataset["input_ids"]]
-    alike = rows.select([row for row, length in enumerate(lengths) if length == 24])
-    tune(model, tokenizer, encode_dataset(concatenate_datasets([alike] * 10), tokenizer).dataset, max_steps=300)
-    start = time.perf_counter()
-    encoded = encode_dataset(concatenate_datasets([alike] * copies), tokenizer).dataset
-    tokenized = time.perf_counter() - start
-    ends = tune(model, tokenizer, encoded, num_train_epochs=1)
-    seconds_a_row = (ends[-1] - ends[0]) / (len(encoded) - ROWS) + tokenized / len(encoded)
-    print(json.dumps({"rows": len(encoded), "ms a row": 1000 * seconds_a_row, "peak memory (MB)": peak_resident() / 1e6}))
+    alike = rows.select([row for row, length in enumerate(lengths) if length == 24][:GROWING])
+    tune(model, tokenizer, encode_dataset(concatenate_datasets([alike] * 20), tokenizer).dataset, max_steps=300)
+    rows = concatenate_datasets([alike] * copies)
+    rounds = max(GROWTH) // copies
+    tokenizing = without_pauses([timed(lambda: encode_dataset(rows, tokenizer)) for _ in range(max(rounds, 5))])
+    encoded = encode_dataset(rows, tokenizer).dataset
+    ends = tune(model, tokenizer, encoded, num_train_epochs=rounds)
+    training = without_pauses([after - before for before, after in pairwise(ends)])
+    figures = {
+        "rows": len(rows),
+        "training (µs a row)": 1e6 * training / ROWS,
+        "tokenizing (µs a row)": 1e6 * tokenizing / len(rows),
+        "peak memory (MB)": peak_resident() / 1e6,
+    }
+    print(json.dumps(figures))
+
+
+def without_pauses(seconds: Sequence[float]) -> float:
+    """The mean, without what was stopped meanwhile, so that others had their turn."""
+    return statistics.mean(value for value in seconds if value < TURN)
 
 
 def report(results: Mapping, folder: Path) -> None:
