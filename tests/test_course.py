@@ -7,7 +7,8 @@ import sys
 import nbformat
 import pytest
 
-WRITE = "import os, time\nopen('log', 'a').write('{name} {mark} ' + os.environ.get('OMP_NUM_THREADS', '-') + '\\n')"
+VARIABLES = "os.environ.get('OMP_NUM_THREADS', '-') + ' ' + os.environ.get('MALLOC_MMAP_MAX_', '-')"
+WRITE = f"import os, time\nopen('log', 'a').write('{{name}} {{mark}} ' + {VARIABLES} + '\\n')"
 
 
 def write(folder, name, *cells):
@@ -41,13 +42,15 @@ def test_two_at_a_time_08_after_07_and_those_that_measure_alone(folder):
     done = run(folder)
     assert done.returncode == 0, done.stderr
     events = [line.split() for line in (folder / "log").read_text().splitlines()]
-    order = [f"{name} {mark}" for name, mark, _ in events]
+    order = [f"{name} {mark}" for name, mark, *_ in events]
     assert order.index("01_a begins") < order.index("07_b ends"), "01 does not wait for 07"
     assert order.index("07_b ends") < order.index("08_c begins")
     assert order[-2:] == ["12_d begins", "12_d ends"]
-    threads = {name: number for name, _, number in events}
+    threads = {name: number for name, _, number, _ in events}
     assert threads["12_d"] == "-", "all cores"
     assert {threads[name] for name in ("01_a", "07_b", "08_c")} == {str(os.cpu_count() // 2)}
+    memory = {name: blocks for name, _, _, blocks in events}
+    assert (memory["07_b"], memory["12_d"]) == ("0", "-"), "freed memory is kept, but not where that is measured"
     assert "4 notebooks" in done.stdout
     executed = nbformat.read(folder.parent / "runs/course/08_c.ipynb", as_version=4)
     assert executed.cells[0].execution_count == 1

@@ -6,7 +6,7 @@ import torch
 from transformers import DataCollatorForSeq2Seq
 
 from tutorial_lib.formatting import encode_example, format_prompt
-from tutorial_lib.whatif import VARIANTS, Outcome, Recipe, ask, collate, encode, loss_of, run_variants, train
+from tutorial_lib.whatif import VARIANTS, Outcome, Recipe, ask, collate, encode, run_variants, train
 
 RIGHT = Recipe()
 
@@ -41,12 +41,6 @@ def test_the_right_recipe_fills_batches_up_as_the_collator_does(fitting, tokeniz
     expected = DataCollatorForSeq2Seq(tokenizer)(encoded)
     batch = collate([(row["input_ids"], row["labels"]) for row in encoded], RIGHT, tokenizer)
     assert all(torch.equal(batch[key], expected[key]) for key in batch)
-
-
-def test_the_loss_is_the_models_own(model, fitting, tokenizer):
-    batch = collate([encode(row, RIGHT, tokenizer) for row in fitting[:4]], RIGHT, tokenizer)
-    with torch.inference_mode():
-        assert torch.isclose(loss_of(model, batch), model(**batch).loss)
 
 
 def test_each_mistake_does_what_its_name_says(fitting, tokenizer):

@@ -7,11 +7,14 @@ other on all cores. One that measures time runs alone.
 
 import argparse
 import os
+import queue
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import nbformat
 from nbclient import NotebookClient
@@ -31,6 +34,7 @@ CELL_TIMEOUT = 3_600  # seconds; a cell that trains the article's model on a GPU
 BESIDE = 2  # notebooks at a time
 LONGEST = ("07", "10", "11", "09", "01")  # begun first, so that none is left over at the end
 ALONE = ("12",)  # it measures time, and what kept memory saves
+AFTER = {"08": "07"}  # 08 asks the model that 07 trains
 # For glibc and for PyTorch: keep freed memory (as `speed.keep_freed_memory` does), and ask for large pages. Neither changes a number.
 KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
@@ -38,7 +42,6 @@ KEEP_MEMORY = {
     "MALLOC_TOP_PAD_": str(2**26),
     "THP_MEM_ALLOC_ENABLE": "1",
 }
-AFTER = {"08": "07"}  # 08 asks the model that 07 trains
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,19 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tutorial_lib.course", description="Run the whole course without a browser.")
     parser.add_argument("notebooks", nargs="*", help="numbers or names, e.g. 03 or 07_trainer (default: all)")
     parser.add_argument("--folder", type=Path, default=NOTEBOOKS, help="where the notebooks are (default: the course's own)")
-    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # one of the processes that run beside each other
     options = parser.parse_args(arguments)
     chosen = _choose(options.notebooks, options.folder)
     out = runs_dir() / "course"
     out.mkdir(parents=True, exist_ok=True)
-    if options.part:
-        _run_in_turn(chosen, out)
-        return
     begin = time.perf_counter()
     groups, alone = _plan(chosen)
     if groups:
         print(f"{len(chosen)} notebooks, {BESIDE} at a time; a line when one is done", flush=True)
-        _run_beside(groups, options.folder)
+        _run_beside(groups, out)
     _run_in_turn(alone, out)
     print(f"\n{len(chosen)} notebooks in {time.perf_counter() - begin:.0f} s; executed notebooks and HTML: {out}\n")
     tables = [tagged_output(nbformat.read(out / path.name, as_version=4), TABLE_TAG) for path in chosen]
@@ -80,40 +79,40 @@ def _plan(chosen: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
     return [groups[number] for number in ordered], [path for path in chosen if _number(path) in ALONE]
 
 
-def _run_beside(groups: Sequence[Sequence[Path]], folder: Path) -> None:
-    """Run groups of notebooks, each in a process of its own, which says itself what went wrong; the first that fails ends the others."""
-    environment = {**os.environ, **KEEP_MEMORY, "OMP_NUM_THREADS": str((os.cpu_count() or 1) // BESIDE)}
-    waiting, running = list(groups), []
-    try:
-        while waiting or running:
-            if waiting and len(running) < BESIDE:
-                names = [path.stem for path in waiting.pop(0)]
-                command = [sys.executable, "-m", "tutorial_lib.course", "--part", "--folder", str(folder), *names]
-                running.append(subprocess.Popen(command, env=environment))
-                continue
-            time.sleep(0.2)
-            for process in [process for process in running if process.poll() is not None]:
-                running.remove(process)
-                if process.returncode:
-                    sys.exit(process.returncode)
-    finally:
-        for process in running:
-            process.kill()  # its kernel ends by itself when it notices
-        for process in running:
-            process.wait()
+def _run_beside(groups: Sequence[Sequence[Path]], out: Path) -> None:
+    """Run groups of notebooks, each in turn; raises what the first that fails raises, and then the others end with this process."""
+    environment = {**KEEP_MEMORY, "OMP_NUM_THREADS": str((os.cpu_count() or 1) // BESIDE)}
+    waiting, ended = queue.SimpleQueue(), queue.SimpleQueue()
+    for group in [*groups, *[None] * BESIDE]:
+        waiting.put(group)
+
+    def work() -> None:
+        try:
+            while group := waiting.get():
+                _run_in_turn(group, out, environment)
+            ended.put(None)
+        except BaseException as error:  # to be raised where it ends the course
+            ended.put(error)
+
+    for _ in range(BESIDE):
+        threading.Thread(target=work, daemon=True).start()
+    for _ in range(BESIDE):
+        if (error := ended.get()) is not None:
+            raise error
 
 
-def _run_in_turn(chosen: Sequence[Path], out: Path) -> None:
+def _run_in_turn(chosen: Sequence[Path], out: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
     for path in chosen:
         start = time.perf_counter()
-        run_notebook(path, out)
+        run_notebook(path, out, environment)
         print(f"{path.stem:<28}{time.perf_counter() - start:>5.0f} s", flush=True)
 
 
-def run_notebook(path: Path, out: Path) -> nbformat.NotebookNode:
+def run_notebook(path: Path, out: Path, environment: Mapping[str, str] = MappingProxyType({})) -> nbformat.NotebookNode:
     """Execute one notebook and write it, with its HTML, to `out`.
 
-    What was executed is written even when a cell fails, so that its error can be read where it happened.
+    What was executed is written even when a cell fails, so that its error can be read where it happened. `environment` is added to this
+    process's own; when this process ends, the kernel notices and ends too.
 
     Raises:
         LabError: a cell failed; says which notebook and shows the error's last line.
@@ -121,7 +120,8 @@ def run_notebook(path: Path, out: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
     try:
-        client.execute(stderr=subprocess.DEVNULL)  # a kernel's own log lines would stand between our progress lines
+        # A kernel's own log lines would stand between our progress lines.
+        client.execute(env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise LabError(f"{path.name} failed: {strip_ansi(str(error)).strip().splitlines()[-1]} (see {out / path.name})") from None
     finally:

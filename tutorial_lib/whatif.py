@@ -12,14 +12,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tutorial_lib.evaluation import is_exact, stopping_rate
 from tutorial_lib.formatting import IGNORE_INDEX, MAX_LENGTH, RESPONSE_PREFIX, encode_prompt, format_prompt
 from tutorial_lib.inference import Answer
 from tutorial_lib.models import load_model
-from tutorial_lib.speed import fuse, keep_freed_memory, multiplies_bfloat16
+from tutorial_lib.speed import answer_loss, fuse, keep_freed_memory, multiplies_bfloat16
 
 CLEAR_HARM, SMALL_HARM = 0.10, 0.03  # loss of exact match or of the stopping rate, as shares
 Row = Mapping[str, str]
@@ -141,12 +140,6 @@ def collate(encoded: Sequence[tuple[list[int], list[int]]], recipe: Recipe, toke
     return batch
 
 
-def loss_of(model: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the mean loss over the batch's supervised tokens (a float32 scalar), nan where there is none."""
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1].float()
-    return cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORE_INDEX)
-
-
 def train(
     recipe: Recipe, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, base: str, *, batch_size: int = 8, seed: int = 42
 ) -> tuple[PreTrainedModel, list[float]]:
@@ -170,7 +163,7 @@ def train(
         losses.append(0.0)
         for part in parts:
             with autocast:  # products in bfloat16, weights in float32
-                loss = loss_of(model, collate(part, recipe, tokenizer)) / len(parts)
+                loss = answer_loss(model, collate(part, recipe, tokenizer)) / len(parts)
             loss.backward()
             losses[-1] += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
