@@ -12,20 +12,22 @@ RECIPE := pyproject.toml constraints.txt
 # The last executed notebook stands for all of them.
 EXECUTED := $(patsubst notebooks/%,runs/course/%,$(lastword $(sort $(wildcard notebooks/*.ipynb))))
 
-# Copies of the notebooks are run and kept with their outputs, which the prose is then compared with. Last notebook first, in a runs folder of
-# their own: each must do without what another leaves behind.
+# Copies of the notebooks are run and kept with their outputs, which the prose is then compared with. In a runs folder of their own, the last
+# first: each must do without what another leaves behind. 07 takes longest, and 04 and 08 are done before it leaves its model to them.
 COPIES := runs/test/notebooks
 # Two files of tests, or two notebooks, at a time, with a thread each: small models are trained faster so than with two threads.
 # Notebooks keep freed memory besides, as they do in tutorial_lib/course.py.
 SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(1)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=67108864 THP_MEM_ALLOC_ENABLE=1
-NBMAKE = --nbmake --overwrite --nbmake-timeout=600 --timeout=900 $(shell ls -r notebooks/*.ipynb | sed 's,^notebooks,$(COPIES),')
+NBMAKE = --nbmake --overwrite --nbmake-timeout=600 --timeout=900 $(addprefix $(COPIES)/,$(FIRST) $(filter-out $(FIRST),$(BACKWARDS)))
+BACKWARDS := $(notdir $(shell ls -r notebooks/*.ipynb))
+FIRST := $(filter 07% 08% 04%,$(BACKWARDS))
 define test-all
 	$(SIDE_BY_SIDE)
 	rm -rf runs/test && mkdir -p runs/test && cp -R notebooks $(COPIES)
 	TUTORIAL_RUNS=$(CURDIR)/runs/test $(KEEP_MEMORY) $(SIDE_BY_SIDE) $(NBMAKE)
 	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) $(1)/python -m pytest tests/test_lessons.py
-	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) BROWSER_RUNS=$(CURDIR)/runs/test $(1)/python -m pytest -m browser -k short tests/browser
+	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) BROWSER_RUNS=$(CURDIR)/runs/test $(SIDE_BY_SIDE) -m browser -k short tests/browser
 endef
 
 .DEFAULT_GOAL := help

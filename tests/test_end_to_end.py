@@ -1,4 +1,4 @@
-"""The promise itself: the shipped base knows the facts and can't answer; the article's recipe makes it answer about held-out things."""
+"""The promise itself: the shipped base knows the facts and can't answer; fine-tuning makes it answer about held-out things."""
 
 import json
 
@@ -33,9 +33,12 @@ def test_base_can_not_answer_held_out_questions(model, tokenizer, splits):
 
 
 @pytest.mark.slow
-def test_the_articles_recipe_teaches_to_answer_whatever_the_split(tmp_path):
-    """Another split and other wordings than the course's own, from the same base. (The course's own: ``test_lessons.py``, notebook 07.)"""
-    main(["--out", str(tmp_path / "run"), "--dataset", "tinyworld:7341", "--evaluation-rows", "400"])
+def test_it_learns_to_answer_whatever_the_split(tmp_path):
+    """Another split and other wordings than the course's own, from the same base, in the fast way to the same end.
+
+    (The article's recipe on the course's own split is notebook 07, whose figures ``test_lessons.py`` reads.)
+    """
+    main(["--profile", "fast", "--out", str(tmp_path / "run"), "--dataset", "tinyworld:7341", "--evaluation-rows", "400"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     before, after = metrics["before"]["exact_match"], metrics["after"]["exact_match"]
     for language in LANGUAGES:
