@@ -141,9 +141,18 @@ def collate(encoded: Sequence[tuple[list[int], list[int]]], recipe: Recipe, toke
 
 
 def train(
-    recipe: Recipe, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, base: str, *, batch_size: int = 8, seed: int = 42
+    recipe: Recipe,
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    base: str,
+    *,
+    batch_size: int = 8,
+    seed: int = 42,
 ) -> tuple[PreTrainedModel, list[float]]:
-    """Fine-tune a fresh copy of `base` for one epoch; return the model and the loss of each step. Stops when the weights are no numbers."""
+    """Fine-tune a fresh copy of `base` for one epoch; return the model and each step's loss.
+
+    Stops when the weights are no numbers.
+    """
     torch.manual_seed(seed)
     model = fuse(load_model(base, dtype=recipe.dtype)).train()  # the same function in fewer operations
     keep_freed_memory()
@@ -151,8 +160,9 @@ def train(
     if not recipe.dead_rows:
         encoded = [row for row in encoded if any(label != IGNORE_INDEX for label in row[1])]
     steps = list(_steps(encoded, batch_size, seed))
-    # Fused: one operation instead of ten. It would compute in float32 even for 16-bit weights, and hide what they lose.
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, fused=recipe.dtype == torch.float32)
+    # One operation instead of ten; but it computes in float32, and would hide what other weights lose.
+    fused = recipe.dtype == torch.float32
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, fused=fused)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(steps))
     low = recipe.dtype == torch.float32 and multiplies_bfloat16()
     autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=low)
