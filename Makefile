@@ -63,7 +63,7 @@ student-kit: $(VENV)/.ready ## dist/student-kit.zip: the course and the exercise
 grade: $(VENV)/.ready ## grade a class: make grade SUBMISSIONS=folder-of-students; results in runs/grades
 	$(BIN)/python -m tutorial_lib.exercises grade "$(SUBMISSIONS)"
 
-bench: $(VENV)/.ready ## the fast recipe against the article's, TRL's and a plain loop; report in runs/bench (45 minutes)
+bench: $(VENV)/.ready ## the fast recipe against the article's, TRL's and a plain loop; report in runs/bench (an hour)
 	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python tests/bench/speed.py
 

@@ -1,4 +1,4 @@
-"""Ours against what a learner would use instead, side by side in one run: ``make bench`` (2 cores, 45 minutes, a quiet machine).
+"""Ours against what a learner would use instead, side by side in one run: ``make bench`` (2 cores, an hour, a quiet machine).
 
 Each run of a recipe is a process of its own; recipes take turns, seed after seed. The report (a table, a picture, all figures as JSON, the
 versions, the processor and the date) is written to ``runs/bench``. ``--seeds 1`` takes a third of the time.
