@@ -30,6 +30,13 @@ define test-all
 	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) BROWSER_RUNS=$(CURDIR)/runs/test $(SIDE_BY_SIDE) -m browser -k short tests/browser
 endef
 
+define set-up
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable '.$(1)'
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Full Fine-Tuning Lab"
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help lab run test test-latest browser-test book pictures student-kit grade bench bench-memory bench-article lint clean
 
@@ -85,15 +92,13 @@ clean: ## remove everything that was made: environments and runs
 	rm -rf $(VENV) $(LATEST) runs
 
 $(VENV)/.ready: $(RECIPE)
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11 …")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable .
-	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Full Fine-Tuning Lab"
+	$(call set-up,)
 	touch $@
 
-$(VENV)/.ready-dev: $(VENV)/.ready
-	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable '.[dev]'
-	touch $@
+# What .ready has is in it: with both missing, one call of pip is enough.
+$(VENV)/.ready-dev: $(RECIPE)
+	$(call set-up,[dev])
+	touch $(VENV)/.ready $@
 
 # No constraints here on purpose. `--upgrade` takes the newest release of each dependency.
 $(LATEST)/.ready-dev: $(RECIPE)

@@ -40,7 +40,7 @@ def test_the_articles_model_takes_what_it_took_in_a_real_run():
     ("shape", "step"),
     [
         ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(4, 256)),
-        ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(8, 256, checkpointing=True)),
+        ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(8, 128, checkpointing=True)),
         ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(4, 128, accumulation=2)),
         ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(4, 128, released=True)),
     ],
@@ -97,7 +97,7 @@ def test_accumulated_gradients_stand_beside_the_activations():
 
 @pytest.mark.parametrize("step", [Step(2, 64), Step(8, 128, checkpointing=True), Step(4, 64, optimizer="Adafactor", accumulation=8)])
 def test_the_plan_is_the_whole_estimate(step):
-    shape = ModelShape(2_048, 128, 15, 4)
+    shape = ModelShape(2_048, 128, 9, 4)
     assert plan_training_memory(shape, step)["peak"] == pytest.approx(
         estimate_training_memory(shape.configuration(), step)["peak"], rel=0.005
     )
@@ -128,8 +128,8 @@ def test_wrong_steps_are_refused():
         measure_training_memory(bloom(), Step(optimizer="8-bit AdamW"))
 
 
-def test_the_command_prints_a_table(capsys):
-    main(["--model", "tinyworld", "--batch", "2", "--length", "32"])
+def test_the_command_prints_a_table(tiny_model_folder, capsys):
+    main(["--model", str(tiny_model_folder), "--batch", "2", "--length", "32"])
     printed = capsys.readouterr().out
     assert "8 × 2 rows × 32 tokens a step" in printed
     assert printed.count("\n") == 2 + 1 + 10

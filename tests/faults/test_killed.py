@@ -26,7 +26,7 @@ from tutorial_lib.models import load_model
 from tutorial_lib.profiles import get_profile
 from tutorial_lib.training import build_trainer, training_arguments
 
-STEPS = 24
+STEPS = 16
 SEED = 20260
 # The first name of each is waited for, then the process is killed so many milliseconds later.
 SIGHTS = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", SEAL_FILE)
