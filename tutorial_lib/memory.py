@@ -131,8 +131,8 @@ class Step:
 def estimate_training_memory(model: str | PreTrainedConfig, step: Step = Step()) -> dict[str, int]:
     """Return the peak bytes of a training step by part, without allocating them.
 
-    A real model is built and trained for two steps (the second has the optimizer's states) on tensors that have a shape and no memory
-    (``FakeTensorMode``), under PyTorch's own memory tracker.
+    A real model is built and trained for a step, with the optimizer's states there from the start as from the second step on, on tensors
+    that have a shape and no memory (``FakeTensorMode``), under PyTorch's own memory tracker.
 
     Args:
         model: a configuration, or what ``resolve_model`` takes; only its configuration is read.
@@ -150,8 +150,8 @@ def estimate_training_memory(model: str | PreTrainedConfig, step: Step = Step())
         with tracker, warnings.catch_warnings():
             # The tracker meets an output that is None, says so, and counts nothing for it.
             warnings.filterwarnings("ignore", message="Expected a tensor or a traceable wrapper-subclass", category=UserWarning)
-            for _ in range(2):
-                _train_step(trained, optimizers, step, after_backward=tracker.reset_mod_stats)  # it follows one forward pass at a time
+            _make_states(optimizers)
+            _train_step(trained, optimizers, step, after_backward=tracker.reset_mod_stats)  # it follows one forward pass at a time
         [snapshot] = tracker.get_tracker_snapshot("peak").values()
     found = {str(kind).split(".")[-1]: size for kind, size in snapshot.items()}
     parts = {
@@ -174,9 +174,9 @@ def plan_training_memory(shape: "ModelShape", step: Step = Step()) -> dict[str, 
 
     Every part grows by the same bytes with each layer, so two small models give the line; a test holds it against the whole estimate.
     """
-    few, more = (estimate_training_memory(shape.configuration(layers), step) for layers in FEW_LAYERS)
     if shape.layers <= FEW_LAYERS[-1]:
         return estimate_training_memory(shape.configuration(), step)
+    few, more = (estimate_training_memory(shape.configuration(layers), step) for layers in FEW_LAYERS)
     steps = (shape.layers - FEW_LAYERS[0]) / (FEW_LAYERS[1] - FEW_LAYERS[0])
     return {part: round(size + (more[part] - size) * steps) for part, size in few.items()}
 
@@ -374,6 +374,15 @@ def _prepare(configuration: PreTrainedConfig, step: Step) -> tuple[torch.nn.Modu
     for parameter in optimizers:
         parameter.register_post_accumulate_grad_hook(use_and_let_go)
     return model, list(optimizers.values())
+
+
+def _make_states(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Let optimizers make what they keep, without the forward and backward pass that would cost as much again as those to be tracked."""
+    for optimizer in optimizers:
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def _train_step(
