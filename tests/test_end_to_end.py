@@ -27,23 +27,22 @@ def test_base_completes_the_facts_in_both_languages(model, tokenizer):
 
 
 def test_base_can_not_answer_held_out_questions(model, tokenizer, splits):
-    questions = first_rows(splits["held_out"], "relation", 300)
+    questions = first_rows(splits["held_out"], "relation", 500)
     answers = answer(questions, model, tokenizer, max_new_tokens=40, progress=False)
     assert exact_match(questions, answers, by=())[()].share <= 0.02
 
 
 @pytest.mark.slow
 def test_it_learns_to_answer_whatever_the_split(tmp_path):
-    """Another split and other wordings than the course's own, from the same base: half an epoch, in the fast way.
+    """Another split and other wordings than the course's own, from the same base, in the fast way to the same end.
 
-    (A whole one with the article's recipe on the course's own split is notebook 07, whose figures ``test_lessons.py`` reads.)
+    (The article's recipe on the course's own split is notebook 07, whose figures ``test_lessons.py`` reads.)
     """
-    half = ["--profile", "fast", "--max-steps", "400"]
-    main([*half, "--out", str(tmp_path / "run"), "--dataset", "tinyworld:7341", "--evaluation-rows", "200"])
+    main(["--profile", "fast", "--out", str(tmp_path / "run"), "--dataset", "tinyworld:7341", "--evaluation-rows", "400"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     before, after = metrics["before"]["exact_match"], metrics["after"]["exact_match"]
     for language in LANGUAGES:
         assert before["held_out"][language] <= 0.02
         assert after["held_out"][language] >= 0.88
-        assert after["train"][language] >= 0.92
+        assert after["train"][language] >= 0.98
     assert metrics["after"]["stopping_rate"] >= 0.99
