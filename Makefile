@@ -27,8 +27,7 @@ define test-all
 	$(SIDE_BY_SIDE) -n 3
 	rm -rf runs/test && mkdir -p runs/test && cp -R notebooks $(COPIES)
 	TUTORIAL_RUNS=$(CURDIR)/runs/test $(KEEP_MEMORY) $(SIDE_BY_SIDE) $(NBMAKE)
-	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) $(1)/python -m pytest tests/test_lessons.py
-	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) BROWSER_RUNS=$(CURDIR)/runs/test $(SIDE_BY_SIDE) -m browser -k short tests/browser
+	EXECUTED_NOTEBOOKS=$(CURDIR)/$(COPIES) BROWSER_RUNS=$(CURDIR)/runs/test $(SIDE_BY_SIDE) -m '' -k 'lessons or short' tests/test_lessons.py tests/browser
 endef
 
 define set-up

@@ -41,6 +41,24 @@ def fails_in_one_line(capsys, main, *arguments):
     return stopped.value.code
 
 
+COLLECTOR = """
+import gc, sys
+def told():
+    return gc.isenabled(), gc.get_freeze_count() > 1_000
+sys.argv = [{first!r}]
+from tutorial_lib.console import run_command
+before = told()
+run_command(lambda: print(before, told()))
+"""
+
+
+@pytest.mark.parametrize(("first", "before"), [("-m", (False, False)), ("another.py", (True, False))])
+def test_a_command_collects_its_own_garbage_and_leaves_alone_what_it_imported(first, before):
+    """While it imports, nothing is collected; whoever else imports the library collects as before."""
+    done = subprocess.run([sys.executable, "-c", COLLECTOR.format(first=first)], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == f"{before} {(True, True)}"
+
+
 def test_train_writes_a_model_and_its_figures_and_repeats_exactly(tiny_model_folder, data_file, tmp_path):
     metrics = []
     for name in ("one", "two"):

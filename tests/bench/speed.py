@@ -42,12 +42,13 @@ from tutorial_lib.training import build_trainer, training_arguments
 RECIPES = ("article", "TRL, defaults", "TRL, tuned", "TRL, tuned, grouped by length", "plain loop", "ours")
 ENDS = ("article", "ours")
 LIMIT = 150  # seconds; a recipe that has not got there by then is given up
-PARTS = ("race", "peak", "tokenizing", "answers", "growth")
+PARTS = ("race", "peak", "tokenizing", "answers", "growth", "commands")
 TITLES = {
     "peak": "Share of the peak of matrix products, in the steady state, rows of 32 tokens",
     "tokenizing": "Rows tokenized a second, with the same result",
     "answers": "Held-out questions answered a second, 1,000 of them",
     "growth": "The same rows over and over",
+    "commands": "Seconds that a command takes to begin and to end, and the same imports without it (the least of five)",
 }
 BFLOAT16, FLOAT32 = torch.bfloat16, torch.float32
 ROWS = PROFILES["fast"].per_device_train_batch_size
@@ -230,6 +231,18 @@ def answers() -> list[dict[str, float]]:
     return with_ratio(figures, "ours", "one by one")
 
 
+def commands() -> list[dict[str, float]]:
+    """Start-up: a command that only says how it is used, in turn with an interpreter that imports the same."""
+    lines = {"ours": ["-m", "tutorial_lib.train", "--help"], "import alone": ["-c", "import tutorial_lib.train"]}
+    seconds = {name: [] for name in lines}
+    for _ in range(5):
+        for name, line in lines.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *line], capture_output=True, check=True)
+            seconds[name].append(time.perf_counter() - start)
+    return with_ratio({name: min(values) for name, values in seconds.items()}, "import alone", "ours")
+
+
 class Clock(TrainerCallback):
     """When each step ended."""
 
@@ -409,6 +422,7 @@ def main() -> None:
         "tokenizing": tokenizing,
         "answers": answers,
         "growth": growth,
+        "commands": commands,
     }
     results = {}
     for part in options.only:

@@ -3,8 +3,10 @@
 The short form (``-k short``, part of `make test`) takes one notebook with a view, and the stop button; the full one takes all.
 """
 
+import json
 import re
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +36,20 @@ def page(browser) -> Iterator:
 def open_notebook(page, lab, name: str) -> None:
     page.goto(f"{lab.url}/doc/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
+    # The page shows an idle kernel before it has one, and cells that are run then make it start a second one: so the server is asked.
+    end = time.monotonic() + 60
+    while name not in ready_in(lab):
+        assert time.monotonic() < end, f"no kernel for {name} after a minute"
+        time.sleep(0.1)
     page.wait_for_selector('.jp-NotebookPanel-toolbar [data-status="idle"]')
+
+
+def ready_in(lab) -> set[str]:
+    """The notebooks whose kernel is up and heard by a page, as the server has it."""
+    with urllib.request.urlopen(f"{lab.url}/api/sessions", timeout=10) as answered:
+        sessions = json.load(answered)
+    up = [session for session in sessions if session["kernel"] and session["kernel"]["execution_state"] == "idle"]
+    return {session["path"] for session in up if session["kernel"]["connections"] > 0}
 
 
 def run_all(page) -> None:
@@ -47,6 +62,7 @@ def run_all(page) -> None:
             if prompts(page)[0] != "[ ]:":
                 return
             time.sleep(0.1)
+    raise AssertionError("JupyterLab was told five times to run all cells, and did not begin")
 
 
 def prompts(page) -> list[str]:
