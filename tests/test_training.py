@@ -508,12 +508,12 @@ def test_older_and_newer_files_are_never_mixed_in_a_model(tmp_path, tiny_model, 
 # --- course_model ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_profile(tiny_model_folder, tmp_path, monkeypatch) -> Profile:
-    """The tiny profile with the random model, 40 rows of data and a runs folder of its own."""
+@pytest.fixture(params=["tiny", "fast", "article"])
+def small_profile(request, tiny_model_folder, tmp_path, monkeypatch) -> Profile:
+    """A profile with the random model, 40 rows of data and a runs folder of its own."""
     monkeypatch.setenv("TUTORIAL_RUNS", str(tmp_path / "runs"))
     Dataset.from_list(rows(40)).save_to_disk(str(tmp_path / "data"))
-    return replace(TINY, model=str(tiny_model_folder), dataset=str(tmp_path / "data"), quick_rows=32)
+    return replace(PROFILES[request.param], model=str(tiny_model_folder), dataset=str(tmp_path / "data"), quick_rows=32)
 
 
 def test_course_model_is_the_one_of_notebook_07(small_profile, tiny_model, tokenizer, capsys):

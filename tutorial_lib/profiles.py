@@ -25,7 +25,8 @@ class Profile:
         max_length: tokens a row is cut at.
         max_new_tokens: the longest answer that is generated.
         quick_rows: how many rows train the stand-in that a notebook makes when 07 has not been run (``training.course_model``).
-        quick_batch_size: rows a device for that; the effective batch stays the article's.
+        quick_batch_size: rows a device for that, in each of ``quick_accumulation_steps`` batches of an optimizer step.
+        quick_learning_rate: its peak, decayed linearly to 0.
         fast: compute the same in less time, as notebook 12 explains it (``speed``).
         evaluation_rows: how many rows of each split the before/after table asks about.
         demo_statement: the beginning of a statement that the base model can complete.
@@ -47,8 +48,10 @@ class Profile:
     warmup_steps: int = 0
     seed: int = 42
     max_new_tokens: int = 64
-    quick_rows: int = 3_200
-    quick_batch_size: int = 32
+    quick_rows: int = 1_600
+    quick_batch_size: int = 8
+    quick_accumulation_steps: int = 1
+    quick_learning_rate: float = 8e-4
     fast: bool = False
     evaluation_rows: int = 1_000
     demo_statement: str = "法国的首都是"
@@ -99,6 +102,8 @@ PROFILES = {
             max_new_tokens=256,
             quick_rows=320,
             quick_batch_size=4,
+            quick_accumulation_steps=8,
+            quick_learning_rate=5e-5,
             evaluation_rows=100,
             demo_question="怎样写好一份求职简历？",
             open_question="怎样写好一份求职简历？",

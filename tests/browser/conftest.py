@@ -60,6 +60,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
         chromium.close()
 
 
+@pytest.fixture
+def page(browser) -> Iterator:
+    """An empty page; a module may have another."""
+    page = browser.new_page(viewport={"width": 1150, "height": 1400})
+    page.set_default_timeout(60_000)
+    yield page
+    page.close()
+
+
 @dataclass(frozen=True)
 class Lab:
     """A running JupyterLab.
