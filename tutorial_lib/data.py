@@ -9,6 +9,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -158,33 +159,14 @@ def encode_dataset(
     Raises:
         RowError: a row is not usable at all; names the row.
     """
-
     dead: list[int] = []
     cut: list[int] = []
-    end_id = tokenizer.eos_token_id  # looked up once: it takes as long as joining a row
-
-    def encode(batch: Mapping[str, Sequence], numbers: Sequence[int]) -> pa.Table:
-        instructions, inputs, outputs = _checked(batch, numbers)
-        ids = encode_texts([*map(format_prompt, instructions, inputs), *outputs], tokenizer)
-        prompts, responses = [], []
-        for number, prompt_ids, output_ids in zip(numbers, ids[: len(outputs)], ids[len(outputs) :], strict=True):
-            try:
-                response_ids = respond(prompt_ids, output_ids, end_id, max_length, keep_end=keep_end)
-            except NoSupervisedTokenError:
-                dead.append(number)
-                continue
-            if len(prompt_ids) + len(output_ids) + 1 > max_length:  # with the end token
-                cut.append(number)
-            prompts.append(prompt_ids)
-            responses.append(response_ids)
-        begins, columns = join_rows(prompts, responses)
-        return pa.table({name: pa.LargeListArray.from_arrays(begins, column) for name, column in columns.items()})
-
     features = Features({name: List(Value("int64")) for name in ("input_ids", "attention_mask", "labels")})
     if not len(dataset):
         return EncodedRows(Dataset.from_dict({name: [] for name in features}, features=features), (), 0)
     rows = dataset.map(
-        encode,
+        # A function of the module: `map` takes longer to describe one that is made here than to tokenize a batch.
+        partial(_encode_batch, tokenizer=tokenizer, max_length=max_length, keep_end=keep_end, dead=dead, cut=cut),
         batched=True,  # the tokenizer takes many texts at a time, on all cores; the result is that of row after row
         with_indices=True,
         remove_columns=dataset.column_names,
@@ -193,6 +175,35 @@ def encode_dataset(
         desc="tokenizing",
     )
     return EncodedRows(rows, tuple(dead), len(cut))
+
+
+def _encode_batch(
+    batch: Mapping[str, Sequence],
+    numbers: Sequence[int],
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    keep_end: bool,
+    dead: list[int],
+    cut: list[int],
+) -> pa.Table:
+    """Return the rows of a batch that can be learnt from; the numbers of those that can't go to `dead`, of those that were cut to `cut`."""
+    instructions, inputs, outputs = _checked(batch, numbers)
+    ids = encode_texts([*map(format_prompt, instructions, inputs), *outputs], tokenizer)
+    end_id = tokenizer.eos_token_id  # looked up once: it takes as long as joining a row
+    prompts, responses = [], []
+    for number, prompt_ids, output_ids in zip(numbers, ids[: len(outputs)], ids[len(outputs) :], strict=True):
+        try:
+            response_ids = respond(prompt_ids, output_ids, end_id, max_length, keep_end=keep_end)
+        except NoSupervisedTokenError:
+            dead.append(number)
+            continue
+        if len(prompt_ids) + len(output_ids) + 1 > max_length:  # with the end token
+            cut.append(number)
+        prompts.append(prompt_ids)
+        responses.append(response_ids)
+    begins, columns = join_rows(prompts, responses)
+    return pa.table({name: pa.LargeListArray.from_arrays(begins, column) for name, column in columns.items()})
 
 
 def _checked(batch: Mapping[str, Sequence], numbers: Sequence[int]) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
