@@ -165,7 +165,7 @@ def encode_dataset(
     if not len(dataset):
         return EncodedRows(Dataset.from_dict({name: [] for name in features}, features=features), (), 0)
     rows = dataset.map(
-        # A function of the module: `map` takes longer to describe one that is made here than to tokenize a batch.
+        # `map` describes what it calls: a function of the module by its name; one that is made here, instruction by instruction.
         partial(_encode_batch, tokenizer=tokenizer, max_length=max_length, keep_end=keep_end, dead=dead, cut=cut),
         batched=True,  # the tokenizer takes many texts at a time, on all cores; the result is that of row after row
         with_indices=True,
