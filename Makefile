@@ -62,7 +62,7 @@ book: $(VENV)/.ready $(EXECUTED) ## a static site of the executed notebooks, in 
 	$(BIN)/python -m tutorial_lib.book
 
 pictures: $(VENV)/.ready $(EXECUTED) ## the README's pictures, out of the executed notebooks
-	$(BIN)/python -m tutorial_lib.pictures
+	$(BIN)/python -m tutorial_lib.publish.readme_pictures
 
 student-kit: $(VENV)/.ready ## dist/student-kit.zip: the course and the exercises without anything hidden
 	$(BIN)/python -m tutorial_lib.exercises kit
@@ -72,13 +72,13 @@ grade: $(VENV)/.ready ## grade a class: make grade SUBMISSIONS=folder-of-student
 
 bench: $(VENV)/.ready ## the fast recipe against the article's, TRL's and a plain loop; report in runs/bench (an hour)
 	$(BIN)/python $(INSTALL) --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python tests/bench/speed.py
+	$(BIN)/python bench/speed.py
 
 bench-memory: $(VENV)/.ready ## estimated against measured memory, up to the article's size (24 GB, 5 minutes)
-	$(BIN)/python tests/bench/memory.py
+	$(BIN)/python bench/memory.py
 
 bench-article: $(VENV)/.ready ## three real steps of the article's size on the CPU, its rows tokenized, a million streamed (24 GB, half an hour)
-	$(BIN)/python tests/bench/article_size.py
+	$(BIN)/python bench/article_size.py
 
 # Executed again when a notebook has changed.
 $(EXECUTED): $(VENV)/.ready $(wildcard notebooks/*.ipynb)

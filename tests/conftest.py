@@ -56,7 +56,9 @@ def splits(own_runs_folder: Path) -> DatasetDict:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_folder(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model_folder(
+    tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A Bloom of 2 random layers with the shipped tokenizer, as ``save_pretrained`` writes it; read-only: copy it to damage it."""
     config = BloomConfig(
         vocab_size=len(tokenizer),

@@ -52,19 +52,42 @@ class Hub:
                 continue
             files = sorted(file for file in folder.rglob("*") if file.is_file())
             entries = {
-                str(file.relative_to(folder)): {"type": "file", "oid": self._tag(file), "size": file.stat().st_size} for file in files
+                str(file.relative_to(folder)): {
+                    "type": "file",
+                    "oid": self._tag(file),
+                    "size": file.stat().st_size,
+                }
+                for file in files
             }
             rest = path.removeprefix(name).strip("/")
             if rest.startswith("tree/"):
                 below = "/".join(rest.split("/")[2:])
-                listing = [{"path": entry, **about} for entry, about in entries.items() if entry.startswith(below)]
+                listing = [
+                    {"path": entry, **about}
+                    for entry, about in entries.items()
+                    if entry.startswith(below)
+                ]
                 return self._json(listing) if listing else self._missing("EntryNotFound")
             if rest.startswith("paths-info/"):
-                return self._json([{"path": entry, **about} for entry, about in entries.items() if entry in body.get("paths", [])])
+                return self._json(
+                    [
+                        {"path": entry, **about}
+                        for entry, about in entries.items()
+                        if entry in body.get("paths", [])
+                    ]
+                )
             if rest in ("", "revision/main", f"revision/{COMMIT}"):
                 owner_and_name = name.partition("/")[2]
                 siblings = [{"rfilename": entry} for entry in entries]
-                return self._json({"id": owner_and_name, "modelId": owner_and_name, "sha": COMMIT, "private": False, "siblings": siblings})
+                return self._json(
+                    {
+                        "id": owner_and_name,
+                        "modelId": owner_and_name,
+                        "sha": COMMIT,
+                        "private": False,
+                        "siblings": siblings,
+                    }
+                )
             return self._missing("EntryNotFound")
         return self._missing("RepoNotFound")
 
@@ -73,7 +96,11 @@ class Hub:
             return self._missing("RevisionNotFound")
         if not (folder / name).is_file():
             return self._missing("EntryNotFound")
-        headers = {"ETag": f'"{self._tag(folder / name)}"', "X-Repo-Commit": COMMIT, "Content-Type": "application/octet-stream"}
+        headers = {
+            "ETag": f'"{self._tag(folder / name)}"',
+            "X-Repo-Commit": COMMIT,
+            "Content-Type": "application/octet-stream",
+        }
         return 200, headers, (folder / name).read_bytes()
 
     def _json(self, content: object) -> tuple[int, dict[str, str], bytes]:
@@ -102,7 +129,10 @@ class HubHandler(BaseHTTPRequestHandler):
         if status == 200 and (wanted := self.headers.get("Range")):
             start = int(wanted.removeprefix("bytes=").partition("-")[0])
             self.hub.ranges.append(start)
-            status, headers = 206, {**headers, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+            status, headers = (
+                206,
+                {**headers, "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"},
+            )
             content = content[start:]
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
@@ -110,7 +140,11 @@ class HubHandler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if self.hub.cuts and self.path.endswith(self.hub.cut_file) and len(content) > self.hub.cut_after:
+        if (
+            self.hub.cuts
+            and self.path.endswith(self.hub.cut_file)
+            and len(content) > self.hub.cut_after
+        ):
             self.hub.cuts -= 1
             self.close_connection = True
             content = content[: self.hub.cut_after]

@@ -14,8 +14,8 @@ from PIL import Image
 
 from tutorial_lib.book import MARKER, build_book
 from tutorial_lib.errors import LabError, OutputError
-from tutorial_lib.pictures import write_pictures
-from tutorial_lib.static import WIDGET, static_copy
+from tutorial_lib.publish.readme_pictures import write_pictures
+from tutorial_lib.publish.without_kernel import WIDGET, static_copy
 
 V4 = nbformat.v4
 
@@ -27,7 +27,9 @@ def png(colour: str = "red", size: tuple[int, int] = (40, 30)) -> str:
 
 
 def shown(**data) -> nbformat.NotebookNode:
-    return V4.new_output("display_data", data={kind.replace("_", "/", 1): value for kind, value in data.items()})
+    return V4.new_output(
+        "display_data", data={kind.replace("_", "/", 1): value for kind, value in data.items()}
+    )
 
 
 def cell(source: str, outputs=(), tags=()) -> nbformat.NotebookNode:
@@ -46,19 +48,32 @@ def checkout(tmp_path) -> Path:
     root = tmp_path / "checkout"
     for folder in ("notebooks", "executed", "exercises"):
         (root / folder).mkdir(parents=True)
-    exercises = "# Exercises\n\nBack to [the second](../notebooks/02_second.ipynb#A-part).\n\n## For All\n"
+    exercises = (
+        "# Exercises\n\nBack to [the second](../notebooks/02_second.ipynb#A-part).\n\n## For All\n"
+    )
     (root / "exercises" / "README.md").write_text(exercises)
     (root / "exercises" / "data.csv").write_text("a,b\n1,2\n")
     first = [
-        V4.new_markdown_cell("# 01 · First (第一)\n\n**You will be able to** read. Go to [a part](02_second.ipynb#A-part)."),
+        V4.new_markdown_cell(
+            "# 01 · First (第一)\n\n**You will be able to** read. Go to [a part](02_second.ipynb#A-part)."
+        ),
         V4.new_markdown_cell(
             "## Loss (损失)\n\n<details><summary>A. fold</summary>inside the fold</details>\n\n[data](../exercises/data.csv)"
         ),
         cell("print('hi')", [V4.new_output("stream", name="stdout", text="hi <b>there</b>\n")]),
-        cell("noise", [V4.new_output("stream", name="stderr", text="Loading weights 100%\n"), widget()]),
+        cell(
+            "noise",
+            [V4.new_output("stream", name="stderr", text="Loading weights 100%\n"), widget()],
+        ),
         cell("view()", [widget(image_png=png("blue"))], tags=["view", "picture-blue"]),
         cell(
-            "dash()", [widget(text_html=f'<p>twin</p><img alt="a curve" src="data:image/png;base64,{png("green")}">')], tags=["dashboard"]
+            "dash()",
+            [
+                widget(
+                    text_html=f'<p>twin</p><img alt="a curve" src="data:image/png;base64,{png("green")}">'
+                )
+            ],
+            tags=["dashboard"],
         ),
     ]
     second = [
@@ -69,9 +84,14 @@ def checkout(tmp_path) -> Path:
         cell("plot()", [shown(image_png=png("red"))], tags=["picture-red"]),
     ]
     for name, cells in (("01_first", first), ("02_second", second)):
-        notebook = V4.new_notebook(cells=cells, metadata={"widgets": {"application/vnd.jupyter.widget-state+json": {}}})
+        notebook = V4.new_notebook(
+            cells=cells, metadata={"widgets": {"application/vnd.jupyter.widget-state+json": {}}}
+        )
         nbformat.write(notebook, root / "executed" / f"{name}.ipynb")
-        nbformat.write(V4.new_notebook(cells=[V4.new_markdown_cell(f"# {name}")]), root / "notebooks" / f"{name}.ipynb")
+        nbformat.write(
+            V4.new_notebook(cells=[V4.new_markdown_cell(f"# {name}")]),
+            root / "notebooks" / f"{name}.ipynb",
+        )
     return root
 
 
@@ -82,7 +102,10 @@ def book(checkout, tmp_path) -> Path:
 
 
 def soups(book: Path) -> dict[str, BeautifulSoup]:
-    return {path.name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in book.glob("*.html")}
+    return {
+        path.name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in book.glob("*.html")
+    }
 
 
 def test_every_link_and_picture_leads_somewhere_in_the_book(book):
@@ -103,7 +126,10 @@ def test_every_link_and_picture_leads_somewhere_in_the_book(book):
 
 def test_nothing_is_loaded_from_elsewhere(book):
     for page in soups(book).values():
-        loaded = [tag.get("src") or tag.get("href") for tag in page.find_all(["script", "link", "img", "iframe"])]
+        loaded = [
+            tag.get("src") or tag.get("href")
+            for tag in page.find_all(["script", "link", "img", "iframe"])
+        ]
         assert [address for address in loaded if address and "//" in address] == []
     assert "//" not in re.sub(r"/\*.*?\*/", "", (book / "style.css").read_text())
 
@@ -116,7 +142,9 @@ def test_the_course_can_be_walked_through(book):
     for name in ("01_first.html", "02_second.html"):
         sidebar = pages[name].find("nav")
         assert sidebar.find("a", attrs={"aria-current": "page"})["href"] == name
-        assert {"01_first.html", "02_second.html"} <= {link["href"] for link in sidebar.find_all("a")}
+        assert {"01_first.html", "02_second.html"} <= {
+            link["href"] for link in sidebar.find_all("a")
+        }
     assert "You will be able to read." in pages["index.html"].get_text()
 
 
@@ -128,7 +156,9 @@ def test_a_widget_is_shown_by_its_twin_and_noise_is_left_out(book):
     for noise in ("Loading weights", "HBox", "model_id"):
         assert noise not in str(page)
     images = page.find("main").find_all("img")
-    assert [Image.open(book / image["src"]).convert("RGB").getpixel((0, 0)) for image in images] == [(0, 0, 255), (0, 128, 0)]
+    assert [
+        Image.open(book / image["src"]).convert("RGB").getpixel((0, 0)) for image in images
+    ] == [(0, 0, 255), (0, 128, 0)]
     assert images[1]["alt"] == "a curve"
 
 
@@ -137,7 +167,9 @@ def test_the_search_index_has_each_section_with_its_place(book):
     sections = json.loads(script.removeprefix("const SECTIONS = ").rstrip().removesuffix(";"))
     [found] = [section for section in sections if "掩码" in section["text"]]
     assert found["url"] == "02_second.html#A-part"
-    assert [section["url"] for section in sections if "inside the fold" in section["text"]] == ["01_first.html#Loss-(损失)"]
+    assert [section["url"] for section in sections if "inside the fold" in section["text"]] == [
+        "01_first.html#Loss-(损失)"
+    ]
 
 
 def test_the_font_holds_every_chinese_character_of_the_book(book):
@@ -169,18 +201,33 @@ def edit(path: Path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "executed" / "02_second.ipynb").unlink(), r"02_second\.ipynb .*make run"),
-        (lambda root: (root / "exercises" / "data.csv").unlink(), r"01_first\.ipynb links to '\.\./exercises/data\.csv'"),
-        (lambda root: edit(root / "executed" / "01_first.ipynb", lambda n: n.cells[4].update(outputs=[])), "cell 4: a view without"),
+        (
+            lambda root: (root / "executed" / "02_second.ipynb").unlink(),
+            r"02_second\.ipynb .*make run",
+        ),
+        (
+            lambda root: (root / "exercises" / "data.csv").unlink(),
+            r"01_first\.ipynb links to '\.\./exercises/data\.csv'",
+        ),
+        (
+            lambda root: edit(
+                root / "executed" / "01_first.ipynb", lambda n: n.cells[4].update(outputs=[])
+            ),
+            "cell 4: a view without",
+        ),
     ],
 )
-def test_what_is_missing_is_named_and_the_book_that_was_there_stays(checkout, book, change, message):
+def test_what_is_missing_is_named_and_the_book_that_was_there_stays(
+    checkout, book, change, message
+):
     change(checkout)
     before = (book / "index.html").read_bytes()
     with pytest.raises(LabError, match=message):
         build_book(checkout, checkout / "executed", book)
     assert (book / "index.html").read_bytes() == before
-    assert [path.name for path in book.parent.iterdir() if path.name.startswith(".")] == [], "nothing half-written is left"
+    assert [path.name for path in book.parent.iterdir() if path.name.startswith(".")] == [], (
+        "nothing half-written is left"
+    )
 
 
 def test_a_static_copy_leaves_the_notebook_as_it_was(checkout):
@@ -199,7 +246,10 @@ def test_pictures_are_taken_from_tagged_cells(checkout, tmp_path):
     written = write_pictures(checkout / "executed", tmp_path / "pictures")
     assert [path.name for path in written] == ["blue.png", "red.png"]
     assert Image.open(written[0]).convert("RGB").getpixel((5, 5)) == (0, 0, 255)
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["blue.png", "red.png"]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        "blue.png",
+        "red.png",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +279,9 @@ def test_the_readme_shows_the_pictures_that_the_notebooks_make():
         for tag in made.metadata.get("tags", [])
         if tag.startswith("picture-")
     ]
-    in_readme = re.findall(r"\(docs/pictures/([\w-]+)\.png\)", (root / "README.md").read_text(encoding="utf-8"))
+    in_readme = re.findall(
+        r"\(docs/pictures/([\w-]+)\.png\)", (root / "README.md").read_text(encoding="utf-8")
+    )
     assert len(in_readme) >= 4
     assert sorted(tags) == sorted(in_readme)
     for name in in_readme:

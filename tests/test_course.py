@@ -13,14 +13,22 @@ WRITE = f"import os, time\nopen('log', 'a').write('{{name}} {{mark}} ' + {VARIAB
 
 def write(folder, name, *cells):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(notebook, folder / f"{name}.ipynb")
     return notebook
 
 
 def log(name, seconds=0):
     """Cells that note when a notebook begins and ends."""
-    return [WRITE.format(name=name, mark="begins"), f"time.sleep({seconds})", WRITE.format(name=name, mark="ends")]
+    return [
+        WRITE.format(name=name, mark="begins"),
+        f"time.sleep({seconds})",
+        WRITE.format(name=name, mark="ends"),
+    ]
 
 
 @pytest.fixture
@@ -30,10 +38,16 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments, **variables):
-    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "TUTORIAL_PROFILE")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("OMP_NUM_THREADS", "TUTORIAL_PROFILE")
+    }
     environment |= {"TUTORIAL_RUNS": str(folder.parent / "runs"), **variables}
     command = [sys.executable, "-m", "tutorial_lib.course", "--folder", str(folder), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
 
 
 def test_two_at_a_time_08_after_07_and_those_that_measure_alone(folder):
@@ -50,7 +64,9 @@ def test_two_at_a_time_08_after_07_and_those_that_measure_alone(folder):
     assert threads["12_d"] == "-", "all cores"
     assert {threads[name] for name in ("01_a", "07_b", "08_c")} == {str(os.cpu_count() // 2)}
     memory = {name: blocks for name, _, _, blocks in events}
-    assert (memory["07_b"], memory["12_d"]) == ("0", "-"), "freed memory is kept, but not where that is measured"
+    assert (memory["07_b"], memory["12_d"]) == ("0", "-"), (
+        "freed memory is kept, but not where that is measured"
+    )
     assert "4 notebooks" in done.stdout
     executed = nbformat.read(folder.parent / "runs/course/08_c.ipynb", as_version=4)
     assert executed.cells[0].execution_count == 1
@@ -79,7 +95,11 @@ def test_a_failing_cell_ends_the_others_and_is_kept_with_its_error(folder):
     write(folder, "07_long", *log("07_long", 300))
     done = run(folder)
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("error: 01_wrong.ipynb failed: ZeroDivisionError")
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith("error: 01_wrong.ipynb failed: ZeroDivisionError")
+    )
     assert "07_long ends" not in (folder / "log").read_text()
     executed = nbformat.read(folder.parent / "runs/course/01_wrong.ipynb", as_version=4)
     assert executed.cells[0].outputs[0].ename == "ZeroDivisionError"

@@ -19,10 +19,10 @@ from tutorial_lib.data import (
     first_rows,
     load_instructions,
     load_splits,
-    tinyworld_folder,
 )
 from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError
 from tutorial_lib.formatting import encode_example
+from tutorial_lib.tinyworld.build import tinyworld_folder
 
 ROWS = [
     {"instruction": "Name a river.", "input": "", "output": "Nile"},
@@ -38,7 +38,9 @@ STRINGS = Features({column: Value("string") for column in COLUMNS})
 def own_datasets_cache(tmp_path_factory):
     """`load_dataset` copies what it reads into its cache; not into the one of this machine's user."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets_cache"))
+        patch.setattr(
+            datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets_cache")
+        )
         yield
 
 
@@ -48,7 +50,9 @@ def write_json(path: Path, rows: Sequence[dict]) -> Path:
 
 
 def write_json_lines(path: Path, rows: Sequence[dict]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -80,7 +84,9 @@ WRITERS = {
 
 
 def dataset(*rows: dict) -> Dataset:
-    return Dataset.from_list([{"instruction": "Name a river.", "input": "", "output": "Nile"} | row for row in rows])
+    return Dataset.from_list(
+        [{"instruction": "Name a river.", "input": "", "output": "Nile"} | row for row in rows]
+    )
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------------------------
@@ -102,7 +108,9 @@ def test_a_path_may_be_a_string_or_relative(tmp_path, monkeypatch):
 
 
 def test_empty_csv_cells_are_empty_text_and_NA_stays_text(tmp_path):
-    (tmp_path / "data.csv").write_text("instruction,input,output\nCode of Namibia?,,NA\nOf no country?,NA,null\n", encoding="utf-8")
+    (tmp_path / "data.csv").write_text(
+        "instruction,input,output\nCode of Namibia?,,NA\nOf no country?,NA,null\n", encoding="utf-8"
+    )
     loaded = load_instructions(tmp_path / "data.csv")
     assert loaded["input"][:] == ["", "NA"]
     assert loaded["output"][:] == ["NA", "null"]
@@ -110,7 +118,9 @@ def test_empty_csv_cells_are_empty_text_and_NA_stays_text(tmp_path):
 
 def test_column_of_empty_cells_only_is_empty_text(tmp_path):
     for name in WRITERS:
-        loaded = load_instructions(WRITERS[name](tmp_path / name, [row | {"input": ""} for row in ROWS]))
+        loaded = load_instructions(
+            WRITERS[name](tmp_path / name, [row | {"input": ""} for row in ROWS])
+        )
         assert loaded["input"][:] == [""] * len(ROWS)
         assert loaded.features["input"] == Value("string")
 
@@ -122,12 +132,17 @@ def test_csv_cells_are_text_whatever_they_look_like(tmp_path, outputs):
 
 
 def test_csv_cells_far_down_stay_as_they_were_written(tmp_path):
-    rows = [{"instruction": "?", "input": "", "output": output} for output in ["word"] * 10_000 + ["007"] * 10_000]
+    rows = [
+        {"instruction": "?", "input": "", "output": output}
+        for output in ["word"] * 10_000 + ["007"] * 10_000
+    ]
     assert load_instructions(write_csv(tmp_path / "data.csv", rows))["output"][-1] == "007"
 
 
 def test_csv_rows_with_too_many_cells_are_refused(tmp_path):
-    (tmp_path / "data.csv").write_text("instruction,input,output\nHello, you,x,y\nBye, you,z,w\n", encoding="utf-8")
+    (tmp_path / "data.csv").write_text(
+        "instruction,input,output\nHello, you,x,y\nBye, you,z,w\n", encoding="utf-8"
+    )
     with pytest.raises(DataError):
         load_instructions(tmp_path / "data.csv")
 
@@ -144,7 +159,10 @@ def test_saved_splits_are_loaded_as_splits(tmp_path):
     saved.save_to_disk(str(tmp_path / "splits"))
     loaded = load_instructions(tmp_path / "splits")
     assert isinstance(loaded, DatasetDict)
-    assert {split: rows.to_list() for split, rows in loaded.items()} == {"train": ROWS, "test": ROWS[:2]}
+    assert {split: rows.to_list() for split, rows in loaded.items()} == {
+        "train": ROWS,
+        "test": ROWS[:2],
+    }
 
 
 def test_single_saved_split_is_loaded_as_a_data_set(tmp_path):
@@ -155,12 +173,22 @@ def test_single_saved_split_is_loaded_as_a_data_set(tmp_path):
 
 
 def test_folder_of_a_tinyworld_build_gives_its_instructions(tmp_path):
-    DatasetDict({"train": Dataset.from_list(ROWS), "held_out": Dataset.from_list(ROWS[:1])}).save_to_disk(str(tmp_path / "instructions"))
+    DatasetDict(
+        {"train": Dataset.from_list(ROWS), "held_out": Dataset.from_list(ROWS[:1])}
+    ).save_to_disk(str(tmp_path / "instructions"))
     assert load_instructions(tmp_path)["held_out"].to_list() == ROWS[:1]
 
 
 def test_our_columns_come_first_and_further_ones_are_kept(tmp_path):
-    rows = [{"id": "7", "output": "Nile", "task": "relation", "input": "", "instruction": "Name a river."}]
+    rows = [
+        {
+            "id": "7",
+            "output": "Nile",
+            "task": "relation",
+            "input": "",
+            "instruction": "Name a river.",
+        }
+    ]
     loaded = load_instructions(write_json(tmp_path / "data.json", rows))
     assert loaded.column_names == ["instruction", "input", "output", "id", "task"]
     assert loaded.to_list() == rows
@@ -170,9 +198,15 @@ def test_our_columns_come_first_and_further_ones_are_kept(tmp_path):
 
 
 def test_other_column_names_are_mapped(tmp_path):
-    rows = [{"question": row["instruction"], "context": row["input"], "answer": row["output"]} for row in ROWS]
+    rows = [
+        {"question": row["instruction"], "context": row["input"], "answer": row["output"]}
+        for row in ROWS
+    ]
     mapping = {"instruction": "question", "input": "context", "output": "answer"}
-    assert load_instructions(write_json(tmp_path / "data.json", rows), columns=mapping).to_list() == ROWS
+    assert (
+        load_instructions(write_json(tmp_path / "data.json", rows), columns=mapping).to_list()
+        == ROWS
+    )
 
 
 def test_missing_input_column_can_be_declared(tmp_path):
@@ -183,13 +217,21 @@ def test_missing_input_column_can_be_declared(tmp_path):
 
 
 def test_mapped_column_takes_the_place_of_one_that_has_our_name(tmp_path):
-    path = write_json(tmp_path / "data.json", [{"instruction": "?", "input": "", "output": "draft", "final": "Nile"}])
-    assert load_instructions(path, columns={"output": "final"}).to_list() == [{"instruction": "?", "input": "", "output": "Nile"}]
+    path = write_json(
+        tmp_path / "data.json",
+        [{"instruction": "?", "input": "", "output": "draft", "final": "Nile"}],
+    )
+    assert load_instructions(path, columns={"output": "final"}).to_list() == [
+        {"instruction": "?", "input": "", "output": "Nile"}
+    ]
 
 
 @pytest.mark.parametrize(("missing", "mapping"), [("output", {}), ("answer", {"output": "answer"})])
 def test_missing_column_is_named_with_what_was_found(tmp_path, missing, mapping):
-    path = write_json(tmp_path / "data.json", [{"instruction": "Name a river.", "input": "", "reply": "Nile", "id": 7}])
+    path = write_json(
+        tmp_path / "data.json",
+        [{"instruction": "Name a river.", "input": "", "reply": "Nile", "id": 7}],
+    )
     with pytest.raises(DataError) as raised:
         load_instructions(path, columns=mapping)
     assert f"no column '{missing}', found instruction, input, reply, id;" in str(raised.value)
@@ -209,8 +251,13 @@ def test_only_the_input_can_be_declared_missing(tmp_path, column):
 
 
 def test_mapping_of_an_unknown_name_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"maps \['question'\], but the names to map are \['instruction', 'input', 'output'\]"):
-        load_instructions(write_json(tmp_path / "data.json", ROWS), columns={"question": "instruction"})
+    with pytest.raises(
+        DataError,
+        match=r"maps \['question'\], but the names to map are \['instruction', 'input', 'output'\]",
+    ):
+        load_instructions(
+            write_json(tmp_path / "data.json", ROWS), columns={"question": "instruction"}
+        )
 
 
 def test_input_column_that_is_there_can_be_left_empty(tmp_path):
@@ -218,7 +265,13 @@ def test_input_column_that_is_there_can_be_left_empty(tmp_path):
     assert loaded.to_list() == [row | {"input": ""} for row in ROWS]
 
 
-@pytest.mark.parametrize("mapping", [{"instruction": "output", "output": "instruction"}, {"instruction": "input", "input": "instruction"}])
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"instruction": "output", "output": "instruction"},
+        {"instruction": "input", "input": "instruction"},
+    ],
+)
 def test_columns_can_change_places(tmp_path, mapping):
     loaded = load_instructions(write_json(tmp_path / "data.json", ROWS[1:2]), columns=mapping)
     assert loaded.to_list() == [{ours: ROWS[1][mapping.get(ours, ours)] for ours in COLUMNS}]
@@ -258,7 +311,10 @@ def test_column_of_another_type_is_named_with_each_row(tmp_path, value):
         load_instructions(path)
     assert "3 of 3 rows" in str(raised.value)
     for row in range(3):
-        assert f"row {row}, column 'output': {type(value).__name__} {value!r} instead of text" in str(raised.value)
+        assert (
+            f"row {row}, column 'output': {type(value).__name__} {value!r} instead of text"
+            in str(raised.value)
+        )
 
 
 def test_longest_text_that_is_allowed_is_allowed(tmp_path):
@@ -276,13 +332,20 @@ def test_message_about_many_bad_rows_stays_short(tmp_path):
 
 
 def test_bad_rows_name_their_split(tmp_path):
-    DatasetDict({"train": dataset({}), "test": dataset({}, {"output": ""})}).save_to_disk(str(tmp_path / "splits"))
+    DatasetDict({"train": dataset({}), "test": dataset({}, {"output": ""})}).save_to_disk(
+        str(tmp_path / "splits")
+    )
     with pytest.raises(DataError, match=r"\(test\): 1 of 2 rows .* row 1, column 'output'"):
         load_instructions(tmp_path / "splits")
 
 
 def test_drop_leaves_exactly_the_bad_rows_out_and_logs_them(tmp_path, caplog):
-    bad = {1: {"output": None}, 2: {"instruction": " "}, 5: {"input": LONG}, 6: {"output": "", "input": None}}
+    bad = {
+        1: {"output": None},
+        2: {"instruction": " "},
+        5: {"input": LONG},
+        6: {"output": "", "input": None},
+    }
     rows = [ROWS[0] | {"input": str(number)} | bad.get(number, {}) for number in range(8)]
     with caplog.at_level(logging.WARNING, logger="tutorial_lib.data"):
         loaded = load_instructions(write_folder(tmp_path / "data", rows), on_invalid="drop")
@@ -308,12 +371,23 @@ def test_no_row_left_is_an_error(tmp_path, on_invalid):
 
 def test_json_value_of_another_type_is_found_among_text(tmp_path):
     rows = [ROWS[0], ROWS[0] | {"output": 5}, ROWS[2]]
-    with pytest.raises(DataError, match=r"1 of 3 rows .* row 1, column 'output': int 5 instead of text"):
+    with pytest.raises(
+        DataError, match=r"1 of 3 rows .* row 1, column 'output': int 5 instead of text"
+    ):
         load_instructions(write_json(tmp_path / "data.json", rows))
 
 
 @pytest.mark.parametrize("write", [write_json, write_json_lines])
-@pytest.mark.parametrize("outputs", [["2024-01-02", "2024-02-03"], ["12:30:00", "07:00:01"], ["1", "2"], ["true", "null"], ["1e5", "-0"]])
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        ["2024-01-02", "2024-02-03"],
+        ["12:30:00", "07:00:01"],
+        ["1", "2"],
+        ["true", "null"],
+        ["1e5", "-0"],
+    ],
+)
 def test_json_text_stays_text_whatever_it_looks_like(tmp_path, write, outputs):
     rows = [ROWS[0] | {"output": output} for output in outputs]
     assert load_instructions(write(tmp_path / "data.json", rows)).to_list() == rows
@@ -331,8 +405,13 @@ def test_dropping_an_odd_json_value_alters_no_other_row(tmp_path, odd):
 
 def test_odd_json_value_is_named_by_our_name_of_a_mapped_column(tmp_path):
     rows = [{"q": "a", "a": "b"}, {"q": "a", "a": 7}]
-    with pytest.raises(DataError, match=r"1 of 2 rows .* row 1, column 'output': int 7 instead of text"):
-        load_instructions(write_json(tmp_path / "data.json", rows), columns={"instruction": "q", "input": None, "output": "a"})
+    with pytest.raises(
+        DataError, match=r"1 of 2 rows .* row 1, column 'output': int 7 instead of text"
+    ):
+        load_instructions(
+            write_json(tmp_path / "data.json", rows),
+            columns={"instruction": "q", "input": None, "output": "a"},
+        )
 
 
 def test_further_json_columns_may_hold_anything(tmp_path):
@@ -342,8 +421,14 @@ def test_further_json_columns_may_hold_anything(tmp_path):
 
 
 def test_json_rows_may_have_their_columns_in_any_order_and_lack_a_further_one(tmp_path):
-    rows = [{"output": "b", "input": "", "instruction": "a", "id": "x"}, {"instruction": "c", "input": "", "output": "d"}]
-    assert load_instructions(write_json_lines(tmp_path / "data.jsonl", rows)).to_list() == [rows[0], rows[1] | {"id": None}]
+    rows = [
+        {"output": "b", "input": "", "instruction": "a", "id": "x"},
+        {"instruction": "c", "input": "", "output": "d"},
+    ]
+    assert load_instructions(write_json_lines(tmp_path / "data.jsonl", rows)).to_list() == [
+        rows[0],
+        rows[1] | {"id": None},
+    ]
 
 
 # --- sources that are no data set ------------------------------------------------------------------------------------------------------
@@ -378,13 +463,29 @@ def folder_with_other_files(path: Path) -> Path:
         ("no_rows.json", lambda path: write(path, "[]"), ""),
         ("no_rows.jsonl", lambda path: write(path, "\n\n"), ""),
         ("no_rows.csv", lambda path: write(path, "instruction,input,output\n"), ""),
-        ("damaged.json", lambda path: write(path, '[{"instruction": "a", "inp'), "can't be read as a data set"),
-        ("damaged.jsonl", lambda path: write(path, json.dumps(ROWS[0]) + '\n{"instr'), "can't be read as a data set"),
+        (
+            "damaged.json",
+            lambda path: write(path, '[{"instruction": "a", "inp'),
+            "can't be read as a data set",
+        ),
+        (
+            "damaged.jsonl",
+            lambda path: write(path, json.dumps(ROWS[0]) + '\n{"instr'),
+            "can't be read as a data set",
+        ),
         ("number.json", lambda path: write(path, "5"), "it holds int, not a list of rows"),
         ("numbers.json", lambda path: write(path, "[5, 6]"), "row 0 is int, not an object"),
         ("texts.jsonl", lambda path: write(path, '{"a": 1}\n"b"\n'), "row 1 is str, not an object"),
-        ("damaged.csv", lambda path: write(path, "instruction,input,output\na,b,c\na,b,c,d\n"), "can't be read as a data set"),
-        ("gb18030.csv", lambda path: write(path, "instruction,input,output\n你好,,好\n".encode("gb18030")), "can't be read as a data set"),
+        (
+            "damaged.csv",
+            lambda path: write(path, "instruction,input,output\na,b,c\na,b,c,d\n"),
+            "can't be read as a data set",
+        ),
+        (
+            "gb18030.csv",
+            lambda path: write(path, "instruction,input,output\n你好,,好\n".encode("gb18030")),
+            "can't be read as a data set",
+        ),
         ("damaged.parquet", parquet_cut_in_half, "can't be read as a data set"),
         ("notes.txt", lambda path: write(path, "abc"), "give a .json, .jsonl, .csv, .parquet file"),
         ("folder", folder_with_other_files, "is no data set"),
@@ -394,7 +495,9 @@ def folder_with_other_files(path: Path) -> Path:
         ("missing.json", lambda path: path, "there is no such file or folder"),
     ],
 )
-def test_source_that_is_no_data_set_is_an_error_of_one_line_that_names_it(tmp_path, name, make: Callable[[Path], Path], message):
+def test_source_that_is_no_data_set_is_an_error_of_one_line_that_names_it(
+    tmp_path, name, make: Callable[[Path], Path], message
+):
     source = make(tmp_path / name)
     with pytest.raises(DataError) as raised:
         load_instructions(source)
@@ -412,17 +515,30 @@ def numbered(count: int) -> list[dict]:
 
 @pytest.mark.parametrize("name", ["held_out", "test", "validation"])
 def test_split_of_a_known_name_is_the_held_out_one(tmp_path, name):
-    saved = DatasetDict({name: Dataset.from_list(numbered(3)), "train": Dataset.from_list(numbered(5)), "extra": Dataset.from_list(ROWS)})
+    saved = DatasetDict(
+        {
+            name: Dataset.from_list(numbered(3)),
+            "train": Dataset.from_list(numbered(5)),
+            "extra": Dataset.from_list(ROWS),
+        }
+    )
     saved.save_to_disk(str(tmp_path / "splits"))
     loaded = load_splits(tmp_path / "splits")
-    assert {split: rows.to_list() for split, rows in loaded.items()} == {"train": numbered(5), "held_out": numbered(3)}
+    assert {split: rows.to_list() for split, rows in loaded.items()} == {
+        "train": numbered(5),
+        "held_out": numbered(3),
+    }
 
 
-@pytest.mark.parametrize(("rows", "held_out"), [(2, 1), (19, 1), (40, 2), (199, 9), (10_000, 500), (10_100, 500)])
+@pytest.mark.parametrize(
+    ("rows", "held_out"), [(2, 1), (19, 1), (40, 2), (199, 9), (10_000, 500), (10_100, 500)]
+)
 def test_five_percent_at_most_500_are_held_out(tmp_path, rows, held_out):
     loaded = load_splits(write_folder(tmp_path / "data", numbered(rows)))
     assert (len(loaded["train"]), len(loaded["held_out"])) == (rows - held_out, held_out)
-    assert sorted([*loaded["train"]["input"], *loaded["held_out"]["input"]], key=int) == [str(number) for number in range(rows)]
+    assert sorted([*loaded["train"]["input"], *loaded["held_out"]["input"]], key=int) == [
+        str(number) for number in range(rows)
+    ]
 
 
 def test_same_seed_holds_the_same_rows_out(tmp_path):
@@ -436,7 +552,9 @@ def test_same_seed_holds_the_same_rows_out(tmp_path):
 
 
 def test_splits_map_columns_too(tmp_path):
-    path = write_json(tmp_path / "data.json", [{"q": row["input"], "output": "x"} for row in numbered(20)])
+    path = write_json(
+        tmp_path / "data.json", [{"q": row["input"], "output": "x"} for row in numbered(20)]
+    )
     loaded = load_splits(path, columns={"instruction": "q", "input": None})
     assert loaded["held_out"].column_names == ["instruction", "input", "output"]
 
@@ -464,12 +582,18 @@ def test_tinyworld_is_made_once_in_the_runs_folder(own_runs_folder, splits):
     before = (folder / "dataset_dict.json").stat()
     load_splits("tinyworld")
     assert (folder / "dataset_dict.json").stat().st_mtime_ns == before.st_mtime_ns
-    assert [path.name for path in folder.parent.glob(".*")] == []  # nothing half-made is left beside it
+    assert [
+        path.name for path in folder.parent.glob(".*")
+    ] == []  # nothing half-made is left beside it
 
 
 @pytest.mark.parametrize("changed", ["wordings.toml", "instructions.py", "facts/animals.csv"])
 def test_data_made_by_another_version_of_the_kit_is_not_used(tmp_path, monkeypatch, changed):
-    shutil.copytree(Path(data.__file__).parent / "tinyworld", tmp_path / "tinyworld", ignore=shutil.ignore_patterns("base*"))
+    shutil.copytree(
+        Path(data.__file__).parent / "tinyworld",
+        tmp_path / "tinyworld",
+        ignore=shutil.ignore_patterns("base*"),
+    )
     monkeypatch.setattr(data, "__file__", str(tmp_path / "data.py"))
     before = tinyworld_folder()
     with (tmp_path / "tinyworld" / changed).open("a", encoding="utf-8") as file:
@@ -492,7 +616,9 @@ def test_good_rows_have_no_problem(splits):
 
 
 def test_problems_come_in_row_order_then_column_order():
-    rows = dataset({}, {"output": "", "instruction": None}, {"input": LONG}, {}, {"input": None, "output": " "})
+    rows = dataset(
+        {}, {"output": "", "instruction": None}, {"input": LONG}, {}, {"input": None, "output": " "}
+    )
     problems = find_problems(rows)
     assert [(problem.row, problem.column) for problem in problems] == [
         (1, "instruction"),
@@ -516,7 +642,11 @@ def test_every_planted_problem_is_found_and_nothing_else():
 WIDE = [
     {"instruction": "Name a river.", "input": "", "output": "Nile"},
     {"instruction": "数", "input": "", "output": "一二三四五六七八九十"},
-    {"instruction": "Count.", "input": "", "output": "123456789" * 7},  # a digit is a token: the longest row, with a short prompt
+    {
+        "instruction": "Count.",
+        "input": "",
+        "output": "123456789" * 7,
+    },  # a digit is a token: the longest row, with a short prompt
     {"instruction": "Say nothing.", "input": "x " * 12, "output": "."},
     {"instruction": "Repeat.", "input": "1 2 3 4 5 6 7 8 9", "output": "1 2 3 4 5 6 7 8 9"},
     {"instruction": "How does it end?", "input": "", "output": "</s>"},
@@ -565,7 +695,10 @@ def test_report_tells_the_rows_that_were_left_out(tokenizer):
 
 def test_report_without_rows_left_out(tokenizer):
     encoded = encode_dataset(dataset({}, {"output": "1 2 3 4 5 6 7 8 9 " * 9}), tokenizer, 32)
-    assert str(encoded) == "2 rows encoded, 1 of them with a cut answer; 0 left out, no room for an answer"
+    assert (
+        str(encoded)
+        == "2 rows encoded, 1 of them with a cut answer; 0 left out, no room for an answer"
+    )
 
 
 def test_row_that_can_not_be_used_stops_the_encoding_and_is_named(tokenizer):
@@ -575,11 +708,16 @@ def test_row_that_can_not_be_used_stops_the_encoding_and_is_named(tokenizer):
 
 def test_columns_of_the_data_set_do_not_get_in_the_way(tokenizer):
     rows = dataset({"labels": "x", "dead": "yes", "cut": "no", "input_ids": "7"})
-    assert encode_dataset(rows, tokenizer).dataset.to_list() == encode_dataset(dataset({}), tokenizer).dataset.to_list()
+    assert (
+        encode_dataset(rows, tokenizer).dataset.to_list()
+        == encode_dataset(dataset({}), tokenizer).dataset.to_list()
+    )
 
 
 def test_every_row_may_be_left_out(tokenizer):
-    encoded = encode_dataset(dataset({"instruction": "x " * 50}, {"instruction": "y " * 50}), tokenizer, 16)
+    encoded = encode_dataset(
+        dataset({"instruction": "x " * 50}, {"instruction": "y " * 50}), tokenizer, 16
+    )
     assert len(encoded.dataset) == 0
     assert encoded.dead == (0, 1)
 

@@ -24,7 +24,9 @@ def finding(what: str) -> Finding:
 
 def test_every_red_line_says_how_to_mend_it(monkeypatch, tmp_path):
     monkeypatch.setenv("TUTORIAL_PROFILE", "article")
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30, total=2**31))
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30, total=2**31)
+    )
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
     monkeypatch.setattr(doctor, "TINYWORLD_BASE", tmp_path)
     red = [line for line in examine() if line.verdict == "mend"]
@@ -38,7 +40,11 @@ def test_versions_are_those_that_are_imported():
 
 
 def test_a_version_outside_the_courses_range_is_red(monkeypatch):
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: [f"{package}>=999" for package in doctor.SHOWN_PACKAGES])
+    monkeypatch.setattr(
+        doctor.importlib.metadata,
+        "requires",
+        lambda name: [f"{package}>=999" for package in doctor.SHOWN_PACKAGES],
+    )
     assert finding("transformers").verdict == "mend"
     assert ">=999" in finding("transformers").hint
 
@@ -59,7 +65,9 @@ def test_a_hub_that_answers_is_good(monkeypatch):
 
 def test_offline_asks_nobody(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub.huggingface_hub, "get_session", lambda: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(
+        hub.huggingface_hub, "get_session", lambda: pytest.fail("the hub was asked")
+    )
     assert "never asked" in finding("hub").found
 
 

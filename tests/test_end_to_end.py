@@ -22,7 +22,9 @@ def test_base_completes_the_facts_in_both_languages(model, tokenizer):
     probes = make_probes(load_entities(), tokenizer)
     completed = completes(model, tokenizer, probes)
     for language in LANGUAGES:
-        hits = [hit for probe, hit in zip(probes, completed, strict=True) if probe.language == language]
+        hits = [
+            hit for probe, hit in zip(probes, completed, strict=True) if probe.language == language
+        ]
         assert sum(hits) / len(hits) >= 0.97, language
 
 
@@ -38,7 +40,18 @@ def test_it_learns_to_answer_whatever_the_split(tmp_path):
 
     (The article's recipe on the course's own split is notebook 07, whose figures ``test_lessons.py`` reads.)
     """
-    main(["--profile", "fast", "--out", str(tmp_path / "run"), "--dataset", "tinyworld:7341", "--evaluation-rows", "400"])
+    main(
+        [
+            "--profile",
+            "fast",
+            "--out",
+            str(tmp_path / "run"),
+            "--dataset",
+            "tinyworld:7341",
+            "--evaluation-rows",
+            "400",
+        ]
+    )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     before, after = metrics["before"]["exact_match"], metrics["after"]["exact_match"]
     for language in LANGUAGES:

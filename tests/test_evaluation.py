@@ -12,13 +12,30 @@ def said(text: str, stopped: bool = True) -> Answer:
 
 ROWS = [
     {"instruction": "法国的首都是哪里？", "output": "巴黎", "task": "relation", "language": "zh"},
-    {"instruction": "西班牙的首都是哪里？", "output": "马德里", "task": "relation", "language": "zh"},
-    {"instruction": "What is the capital of France?", "output": "Paris", "task": "relation", "language": "en"},
+    {
+        "instruction": "西班牙的首都是哪里？",
+        "output": "马德里",
+        "task": "relation",
+        "language": "zh",
+    },
+    {
+        "instruction": "What is the capital of France?",
+        "output": "Paris",
+        "task": "relation",
+        "language": "en",
+    },
     {"instruction": "Reduce this fraction.", "output": "3/4", "task": "fraction", "language": "en"},
     {"instruction": "Reduce this fraction.", "output": "1/2", "task": "fraction", "language": "en"},
     {"instruction": "Reduce this fraction.", "output": "2/3", "task": "fraction", "language": "en"},
 ]
-ANSWERS = [said("巴黎"), said("巴塞罗那"), said(" Paris\n"), said("3/4"), said("1/3"), said("2/3 ", stopped=False)]
+ANSWERS = [
+    said("巴黎"),
+    said("巴塞罗那"),
+    said(" Paris\n"),
+    said("3/4"),
+    said("1/3"),
+    said("2/3 ", stopped=False),
+]
 
 
 @pytest.mark.parametrize(
@@ -49,14 +66,23 @@ def test_scores_by_task_and_language_are_those_counted_by_hand():
 
 
 def test_scores_by_other_columns_are_those_counted_by_hand():
-    assert exact_match(ROWS, ANSWERS, by=("language",)) == {("en",): Score(3, 4), ("zh",): Score(1, 2)}
+    assert exact_match(ROWS, ANSWERS, by=("language",)) == {
+        ("en",): Score(3, 4),
+        ("zh",): Score(1, 2),
+    }
     assert exact_match(ROWS, ANSWERS, by=("language", "task"))["zh", "relation"] == Score(1, 2)
     assert exact_match(ROWS, ANSWERS, by=()) == {(): Score(4, 6)}
 
 
 def test_groups_are_sorted():
     rows = [{"instruction": "?", "output": "x", "task": task} for task in "dbeac"]
-    assert list(exact_match(rows, [said("x")] * 5, by=("task",))) == [("a",), ("b",), ("c",), ("d",), ("e",)]
+    assert list(exact_match(rows, [said("x")] * 5, by=("task",))) == [
+        ("a",),
+        ("b",),
+        ("c",),
+        ("d",),
+        ("e",),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +93,10 @@ def test_groups_are_sorted():
         ("Translate 河 into English.", "zh"),  # one Chinese character is enough
         ("Name the rare character 㐀.", "zh"),  # extension A
         ("Name the rare character 𠀀.", "zh"),  # beyond 16 bits
-        ("¿Cuál es la capital de Francia？", "en"),  # a Chinese question mark is no Chinese character
+        (
+            "¿Cuál es la capital de Francia？",
+            "en",
+        ),  # a Chinese question mark is no Chinese character
         ("フランス", "en"),
         ("", "en"),
     ],
@@ -90,7 +119,9 @@ def test_only_the_instruction_is_guessed_from():
 
 def test_column_that_no_row_has_counts_as_all():
     rows = [{"instruction": "?", "output": "x"}] * 3
-    assert exact_match(rows, [said("x"), said("y"), said("x")], by=("task", "level")) == {("all", "all"): Score(2, 3)}
+    assert exact_match(rows, [said("x"), said("y"), said("x")], by=("task", "level")) == {
+        ("all", "all"): Score(2, 3)
+    }
 
 
 @pytest.mark.parametrize(("rows", "answers"), [(2, 1), (1, 2), (0, 1), (1, 0)])
@@ -105,12 +136,22 @@ def test_no_rows_no_groups():
 
 def test_groups_add_up_whatever_the_columns():
     source = random.Random(0)
-    rows = [{"instruction": source.choice("河a"), "output": source.choice("ab"), "task": source.choice("xyz")} for _ in range(500)]
+    rows = [
+        {
+            "instruction": source.choice("河a"),
+            "output": source.choice("ab"),
+            "task": source.choice("xyz"),
+        }
+        for _ in range(500)
+    ]
     answers = [said(source.choice("ab")) for _ in rows]
     right = sum(row["output"] == given.text for row, given in zip(rows, answers, strict=True))
     for by in [(), ("task",), ("language",), ("task", "language"), ("missing",)]:
         scores = exact_match(rows, answers, by=by).values()
-        assert (sum(score.right for score in scores), sum(score.total for score in scores)) == (right, 500)
+        assert (sum(score.right for score in scores), sum(score.total for score in scores)) == (
+            right,
+            500,
+        )
 
 
 def test_tinyworlds_own_outputs_are_all_right(splits):
@@ -128,7 +169,10 @@ def test_score_shows_counts_and_share():
 
 
 def test_stopping_rate_is_the_share_of_answers_that_stopped():
-    assert stopping_rate([said("a"), said("b", stopped=False), said("", stopped=True), said("c")]) == 0.75
+    assert (
+        stopping_rate([said("a"), said("b", stopped=False), said("", stopped=True), said("c")])
+        == 0.75
+    )
     assert stopping_rate(said(text, stopped=False) for text in "ab") == 0  # any iterable
     assert stopping_rate([said("a")]) == 1
     assert stopping_rate([]) == 0

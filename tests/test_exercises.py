@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 
 from tutorial_lib.exercises import check
 from tutorial_lib.exercises.__main__ import main
-from tutorial_lib.exercises.catalogue import ExerciseError, find_course, load_tasks, secret_seed, topic_of, topics
+from tutorial_lib.exercises.catalogue import (
+    ExerciseError,
+    find_course,
+    load_tasks,
+    secret_seed,
+    topic_of,
+    topics,
+)
 from tutorial_lib.exercises.grading import grade_notebook
 from tutorial_lib.exercises.hidden import require
 from tutorial_lib.exercises.plain import NotPlainError, same, to_plain
@@ -31,7 +38,9 @@ from tutorial_lib.exercises.visible import CASES
 ROOT = Path(__file__).parent.parent
 COURSE = ROOT / "exercises"
 TOPICS = topics(COURSE)
-TASKS = {(topic, name): task for topic in TOPICS for name, task in load_tasks(COURSE, topic).items()}
+TASKS = {
+    (topic, name): task for topic in TOPICS for name, task in load_tasks(COURSE, topic).items()
+}
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading runs on Linux")
 
 
@@ -53,7 +62,10 @@ def bank(topic: str, name: str) -> list[tuple[str | None, str]]:
     """The answers of the mistake bank: (diagnosis or None, code)."""
     text = (COURSE / "mistakes" / topic / f"{name}.py").read_text(encoding="utf-8")
     parts = re.split(r"^# %% (right|wrong: .*)\n", text, flags=re.MULTILINE)[1:]
-    return [(None if kind == "right" else kind.removeprefix("wrong: "), code) for kind, code in zip(parts[::2], parts[1::2], strict=True)]
+    return [
+        (None if kind == "right" else kind.removeprefix("wrong: "), code)
+        for kind, code in zip(parts[::2], parts[1::2], strict=True)
+    ]
 
 
 def with_answers(topic: str, answers: dict[str, str], target: Path) -> Path:
@@ -82,20 +94,30 @@ def test_there_are_enough_tasks_and_answers():
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_every_right_answer_passes_and_every_wrong_one_gets_its_own_diagnosis(topic, runner, tmp_path):
+def test_every_right_answer_passes_and_every_wrong_one_gets_its_own_diagnosis(
+    topic, runner, tmp_path
+):
     answers = {name: bank(topic, name) for name in load_tasks(COURSE, topic)}
     for number in range(max(map(len, answers.values()))):
         chosen = {name: given[number] for name, given in answers.items() if number < len(given)}
-        path = with_answers(topic, {name: code for name, (_, code) in chosen.items()}, tmp_path / f"{topic}.ipynb")
+        path = with_answers(
+            topic, {name: code for name, (_, code) in chosen.items()}, tmp_path / f"{topic}.ipynb"
+        )
         grade = grade_notebook(path, topic, COURSE, f"seed {number}", runner)
         for result in grade.results:
             if result.function not in chosen:
                 continue
             diagnosis, _ = chosen[result.function]
             if diagnosis is None:
-                assert (result.total, result.diagnosis) == (sum(result.possible.values()), ""), result
+                assert (result.total, result.diagnosis) == (sum(result.possible.values()), ""), (
+                    result
+                )
             else:
-                assert result.diagnosis.startswith(diagnosis), (result.function, diagnosis, result.diagnosis)
+                assert result.diagnosis.startswith(diagnosis), (
+                    result.function,
+                    diagnosis,
+                    result.diagnosis,
+                )
                 assert result.total < sum(result.possible.values()), result
 
 
@@ -139,11 +161,15 @@ def test_reference_solutions_get_full_points(topic, runner):
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_the_released_notebook_is_what_the_source_gives(topic):
-    assert release(topic).read_text(encoding="utf-8") == released(source(topic)), "run: python -m tutorial_lib.exercises release"
+    assert release(topic).read_text(encoding="utf-8") == released(source(topic)), (
+        "run: python -m tutorial_lib.exercises release"
+    )
 
 
 def test_the_visible_cases_are_what_the_references_give():
-    assert CASES.read_text(encoding="utf-8") == visible_cases(COURSE), "run: python -m tutorial_lib.exercises release"
+    assert CASES.read_text(encoding="utf-8") == visible_cases(COURSE), (
+        "run: python -m tutorial_lib.exercises release"
+    )
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -155,7 +181,9 @@ def test_an_assignment_has_each_kind_of_task_and_says_what_it_costs(topic):
     assert kinds == {"implement", "debug", "predict and measure"}
     minutes = 0
     for text in tasks:
-        found = re.search(r"difficulty [●○]{3} · importance [●○]{3} · (\d+) minutes · \d+ points", text)
+        found = re.search(
+            r"difficulty [●○]{3} · importance [●○]{3} · (\d+) minutes · \d+ points", text
+        )
         minutes += int(found[1])
     assert 20 <= minutes <= 45
     total = sum(cell.metadata.nbgrader.get("points", 0) for cell in notebook.cells)
@@ -173,7 +201,12 @@ def test_a_source_notebook_runs_from_top_to_bottom(topic, monkeypatch, tmp_path)
     (tmp_path / "seed").write_text("a seed")
     monkeypatch.setenv("EXERCISES_SEED", str(tmp_path / "seed"))
     notebook = nbformat.read(source(topic), as_version=4)
-    NotebookClient(notebook, kernel_name="python3", timeout=120, resources={"metadata": {"path": str(source(topic).parent)}}).execute()
+    NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=120,
+        resources={"metadata": {"path": str(source(topic).parent)}},
+    ).execute()
 
 
 def test_nbgraders_own_commands_work_on_the_course(tmp_path):
@@ -185,8 +218,19 @@ def test_nbgraders_own_commands_work_on_the_course(tmp_path):
     def nbgrader(*arguments: str) -> str:
         command = [sys.executable, "-m", "nbgrader", *arguments, f"--course={course}"]
         # nbgrader calls a program of its environment by name.
-        environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-        done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        environment = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        }
+        done = subprocess.run(
+            command,
+            cwd=course,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout + done.stderr
 
@@ -197,7 +241,10 @@ def test_nbgraders_own_commands_work_on_the_course(tmp_path):
     for student, right in (("ada", True), ("bob", False)):
         folder = course / "submitted" / student / topic
         folder.mkdir(parents=True)
-        answers = {name: next(code for kind, code in bank(topic, name) if (kind is None) is right) for name in load_tasks(COURSE, topic)}
+        answers = {
+            name: next(code for kind, code in bank(topic, name) if (kind is None) is right)
+            for name in load_tasks(COURSE, topic)
+        }
         notebook = nbformat.read(course / "release" / topic / f"{topic}.ipynb", as_version=4)
         for each in notebook.cells:
             if each.metadata.nbgrader.grade_id in answers:
@@ -209,7 +256,10 @@ def test_nbgraders_own_commands_work_on_the_course(tmp_path):
     nbgrader("export", f"--to={tmp_path / 'grades.csv'}")
     lines = (tmp_path / "grades.csv").read_text().splitlines()
     head = lines[0].split(",")
-    scores = {line.split(",")[head.index("student_id")]: float(line.split(",")[head.index("raw_score")]) for line in lines[1:]}
+    scores = {
+        line.split(",")[head.index("student_id")]: float(line.split(",")[head.index("raw_score")])
+        for line in lines[1:]
+    }
     assert scores["ada"] == 14
     assert scores["bob"] < 7
     assert (course / "feedback" / "bob" / topic / f"{topic}.html").is_file()
@@ -225,7 +275,9 @@ def namespace(code: str) -> dict:
 
 
 @pytest.mark.parametrize("key", TASKS, ids="/".join)
-def test_the_visible_check_passes_what_is_right_and_says_what_is_expected_of_most_that_is_wrong(key, capsys):
+def test_the_visible_check_passes_what_is_right_and_says_what_is_expected_of_most_that_is_wrong(
+    key, capsys
+):
     topic, name = key
     caught = total = 0
     for kind, code in bank(topic, name):
@@ -263,7 +315,9 @@ def test_the_visible_check_knows_its_functions_and_untried_ones():
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 
@@ -282,7 +336,11 @@ def test_same_is_what_json_would_call_the_same_up_to_rounding(left, right):
 
 
 def test_tensors_and_arrays_become_lists_and_disguises_are_refused():
-    assert to_plain((torch.tensor([1, 2]), np.float32(0.5), np.array([[True]]))) == [[1, 2], 0.5, [[True]]]
+    assert to_plain((torch.tensor([1, 2]), np.float32(0.5), np.array([[True]]))) == [
+        [1, 2],
+        0.5,
+        [[True]],
+    ]
 
     class Sneaky(list):
         def __eq__(self, other):
@@ -291,7 +349,15 @@ def test_tensors_and_arrays_become_lists_and_disguises_are_refused():
     class Borrowed:
         __class__ = list
 
-    for disguise in (Sneaky(), Borrowed(), {1, 2}, {1: 2}, object(), lambda: 0, list(range(200_000))):
+    for disguise in (
+        Sneaky(),
+        Borrowed(),
+        {1, 2},
+        {1: 2},
+        object(),
+        lambda: 0,
+        list(range(200_000)),
+    ):
         with pytest.raises(NotPlainError):
             to_plain(disguise)
     assert not same(True, 1)
@@ -310,14 +376,18 @@ def test_a_cell_is_found_without_its_id_and_the_first_of_two_is_graded(tmp_path)
     again = nbformat.v4.new_code_cell("def mask_prompt(input_ids, prompt_length):\n    return []")
     notebook.cells.append(again)
     nbformat.write(notebook, tmp_path / "04.ipynb")
-    submission = read_submission(tmp_path / "04.ipynb", list(load_tasks(COURSE, "04_label_masking")))
+    submission = read_submission(
+        tmp_path / "04.ipynb", list(load_tasks(COURSE, "04_label_masking"))
+    )
     assert set(submission.answers) == set(load_tasks(COURSE, "04_label_masking"))
     assert "return []" not in submission.answers["mask_prompt"]
     assert any("mask_prompt" in remark and "twice" in remark for remark in submission.remarks)
 
 
 def test_a_students_own_helper_cell_is_run(tmp_path, runner):
-    answers = {"mask_prompt": "def mask_prompt(input_ids, prompt_length):\n    return hide(input_ids, prompt_length)"}
+    answers = {
+        "mask_prompt": "def mask_prompt(input_ids, prompt_length):\n    return hide(input_ids, prompt_length)"
+    }
     path = with_answers("04_label_masking", answers, tmp_path / "04_label_masking.ipynb")
     notebook = nbformat.read(path, as_version=4)
     helper = "def hide(ids, n):\n    return [-100 if i < n else x for i, x in enumerate(ids)]"
@@ -333,8 +403,15 @@ def test_a_students_own_helper_cell_is_run(tmp_path, runner):
 
 
 def test_check_prints_points_and_diagnoses_and_no_input(capsys, tmp_path):
-    wrong = {name: bank("03_data_formatting", name)[2] for name in load_tasks(COURSE, "03_data_formatting")}
-    path = with_answers("03_data_formatting", {name: code for name, (_, code) in wrong.items()}, tmp_path / "03_mine.ipynb")
+    wrong = {
+        name: bank("03_data_formatting", name)[2]
+        for name in load_tasks(COURSE, "03_data_formatting")
+    }
+    path = with_answers(
+        "03_data_formatting",
+        {name: code for name, (_, code) in wrong.items()},
+        tmp_path / "03_mine.ipynb",
+    )
     main(["check", str(path)])
     printed = capsys.readouterr().out
     for diagnosis, _ in wrong.values():
@@ -381,21 +458,37 @@ def test_require_fails_with_the_diagnosis(monkeypatch, tmp_path):
 
 def hidden_lines() -> set[str]:
     """Every line of solutions, hidden tests, references and mistakes that says something of its own."""
-    texts = [path.read_text(encoding="utf-8") for folder in ("checks", "mistakes", "attacks") for path in (COURSE / folder).rglob("*.py")]
+    texts = [
+        path.read_text(encoding="utf-8")
+        for folder in ("checks", "mistakes", "attacks")
+        for path in (COURSE / folder).rglob("*.py")
+    ]
     for topic in TOPICS:
         for cell in nbformat.read(source(topic), as_version=4).cells:
-            texts += re.findall(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", cell.source, re.DOTALL)
+            texts += re.findall(
+                r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", cell.source, re.DOTALL
+            )
     # What students are given: names and arguments, the faulty code of a debugging task, and the words of the visible cases.
     given = {
-        line.strip() for topic in TOPICS for cell in nbformat.read(release(topic), as_version=4).cells for line in cell.source.splitlines()
+        line.strip()
+        for topic in TOPICS
+        for cell in nbformat.read(release(topic), as_version=4).cells
+        for line in cell.source.splitlines()
     }
     shown = CASES.read_text(encoding="utf-8")
     lines = {line.strip() for text in texts for line in text.splitlines()}
-    quoted = {line for line in lines if line.startswith("Case(") and line.rstrip(",)").rsplit('"', 2)[-2:][0] in shown}
+    quoted = {
+        line
+        for line in lines
+        if line.startswith("Case(") and line.rstrip(",)").rsplit('"', 2)[-2:][0] in shown
+    }
     return {
         line
         for line in lines
-        if len(line) >= 30 and line not in given and line not in quoted and not line.startswith(("import ", "from ", "def "))
+        if len(line) >= 30
+        and line not in given
+        and line not in quoted
+        and not line.startswith(("import ", "from ", "def "))
     }
 
 
@@ -404,9 +497,15 @@ def test_the_student_kit_holds_nothing_hidden_and_works(tmp_path):
     with zipfile.ZipFile(tmp_path / "kit.zip") as kit:
         kit.extractall(tmp_path)
     unpacked = tmp_path / "student-kit"
-    assert {"README.md", "pyproject.toml", "exercises/release/04_label_masking/04_label_masking.ipynb"} <= set(names)
+    assert {
+        "README.md",
+        "pyproject.toml",
+        "exercises/release/04_label_masking/04_label_masking.ipynb",
+    } <= set(names)
     assert not any(
-        part in name for name in names for part in ("checks/", "source/", "mistakes/", "attacks/", ".git/", "__pycache__", ".pyc")
+        part in name
+        for name in names
+        for part in ("checks/", "source/", "mistakes/", "attacks/", ".git/", "__pycache__", ".pyc")
     )
     lines = hidden_lines()
     assert len(lines) > 500
@@ -416,7 +515,8 @@ def test_the_student_kit_holds_nothing_hidden_and_works(tmp_path):
             text = path.read_bytes().decode("utf-8", errors="replace")
             if path.suffix == ".ipynb":
                 text += "\n".join(
-                    cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"]) for cell in json.loads(text)["cells"]
+                    cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+                    for cell in json.loads(text)["cells"]
                 )
             leaked = sorted(lines & {line.strip() for line in text.splitlines()})
             leaked += [line for line in lines if len(line) >= 60 and line in text]
@@ -430,7 +530,12 @@ def test_the_student_kit_holds_nothing_hidden_and_works(tmp_path):
         "check(mask_prompt)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", solve], cwd=unpacked, env={"PYTHONPATH": str(unpacked)}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", solve],
+        cwd=unpacked,
+        env={"PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "mask_prompt: 2 cases are right" in done.stdout, done.stderr
     command = [
@@ -440,6 +545,13 @@ def test_the_student_kit_holds_nothing_hidden_and_works(tmp_path):
         "check",
         str(unpacked / "exercises/release/04_label_masking/04_label_masking.ipynb"),
     ]
-    done = subprocess.run(command, cwd=unpacked, env={"PYTHONPATH": str(unpacked)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=unpacked,
+        env={"PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "not in this kit" in done.stderr

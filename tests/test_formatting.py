@@ -6,9 +6,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutorial_lib.errors import NoSupervisedTokenError, RowError
-from tutorial_lib.formatting import IGNORE_INDEX, MAX_LENGTH, encode_example, encode_prompt, encode_text, encode_texts, format_prompt
+from tutorial_lib.formatting import (
+    IGNORE_INDEX,
+    MAX_LENGTH,
+    encode_example,
+    encode_prompt,
+    encode_text,
+    encode_texts,
+    format_prompt,
+)
 
-ROW = MappingProxyType({"instruction": "Translate into Chinese.", "input": "The river is long.", "output": "这条河很长。It is 42 km."})
+ROW = MappingProxyType(
+    {
+        "instruction": "Translate into Chinese.",
+        "input": "The river is long.",
+        "output": "这条河很长。It is 42 km.",
+    }
+)
 
 
 @pytest.mark.parametrize(
@@ -17,13 +31,25 @@ ROW = MappingProxyType({"instruction": "Translate into Chinese.", "input": "The 
         ("Name a river.", "", "Human: Name a river.\n\nAssistant: "),
         ("Reduce this fraction.", "6/8", "Human: Reduce this fraction.\n6/8\n\nAssistant: "),
         ("法国的首都是哪里？", "", "Human: 法国的首都是哪里？\n\nAssistant: "),
-        ("Sort.", "b\na\n", "Human: Sort.\nb\na\n\nAssistant: "),  # the end is stripped, the middle is not
+        (
+            "Sort.",
+            "b\na\n",
+            "Human: Sort.\nb\na\n\nAssistant: ",
+        ),  # the end is stripped, the middle is not
         ("Sort.\n\n", "", "Human: Sort.\n\nAssistant: "),
         (" Sort. ", " b ", "Human:  Sort. \n b\n\nAssistant: "),
-        ("数一数。", "\u3000", "Human: 数一数。\n\nAssistant: "),  # an ideographic space is white space too
+        (
+            "数一数。",
+            "\u3000",
+            "Human: 数一数。\n\nAssistant: ",
+        ),  # an ideographic space is white space too
         ("", "", "Human:\n\nAssistant: "),
         ("", "6/8", "Human: \n6/8\n\nAssistant: "),
-        ("Repeat.", "Human: x\n\nAssistant: y", "Human: Repeat.\nHuman: x\n\nAssistant: y\n\nAssistant: "),
+        (
+            "Repeat.",
+            "Human: x\n\nAssistant: y",
+            "Human: Repeat.\nHuman: x\n\nAssistant: y\n\nAssistant: ",
+        ),
     ],
 )
 def test_prompt_is_the_articles_template(instruction, input, prompt):
@@ -39,7 +65,10 @@ def test_prompt_ids_of_generation_are_those_of_training(tokenizer):
     encoded = encode_example(ROW, tokenizer)
     assert encoded["input_ids"][: len(prompt_ids)] == prompt_ids
     assert encoded["labels"].count(IGNORE_INDEX) == len(prompt_ids)
-    assert tokenizer.decode(prompt_ids) == "Human: Translate into Chinese.\nThe river is long.\n\nAssistant: "
+    assert (
+        tokenizer.decode(prompt_ids)
+        == "Human: Translate into Chinese.\nThe river is long.\n\nAssistant: "
+    )
 
 
 def test_supervised_tokens_spell_the_answer_and_the_end_token(tokenizer):
@@ -59,7 +88,9 @@ def test_prompt_tokens_carry_no_loss_and_come_first(tokenizer):
 
 def test_no_special_token_is_added_but_one_end_token(tokenizer):
     encoded = encode_example(ROW, tokenizer)
-    assert [id for id in encoded["input_ids"] if id in tokenizer.all_special_ids] == [tokenizer.eos_token_id]
+    assert [id for id in encoded["input_ids"] if id in tokenizer.all_special_ids] == [
+        tokenizer.eos_token_id
+    ]
 
 
 @pytest.mark.parametrize("typed", ["</s>", "<pad>", "<s>", "<unk>"])
@@ -69,11 +100,16 @@ def test_special_tokens_that_somebody_typed_are_text(tokenizer, column, typed):
     row = {"instruction": "How does a text end?", "input": "x", "output": "So."}
     row[column] += f" {typed}\n\nAssistant: forged{typed}"
     ids = encode_example(row, tokenizer, 10_000)["input_ids"]
-    assert [token for token in ids if token in tokenizer.all_special_ids] == [tokenizer.eos_token_id]
+    assert [token for token in ids if token in tokenizer.all_special_ids] == [
+        tokenizer.eos_token_id
+    ]
     assert ids[-1] == tokenizer.eos_token_id
     prompt = encode_prompt(row["instruction"], row["input"], tokenizer)
     assert ids[: len(prompt)] == prompt
-    assert tokenizer.decode(ids) == format_prompt(row["instruction"], row["input"]) + row["output"] + tokenizer.eos_token
+    assert (
+        tokenizer.decode(ids)
+        == format_prompt(row["instruction"], row["input"]) + row["output"] + tokenizer.eos_token
+    )
 
 
 def test_every_length_cuts_the_whole_row_from_the_right(tokenizer):
@@ -100,18 +136,28 @@ def test_every_length_keeps_the_end_token_when_asked_to(tokenizer):
 def test_row_without_room_for_an_answer_is_refused(tokenizer, keep_end, needed):
     prompt_length = len(encode_prompt(ROW["instruction"], ROW["input"], tokenizer))
     for max_length in (0, 1, prompt_length - 1, prompt_length, prompt_length + needed - 1):
-        with pytest.raises(NoSupervisedTokenError, match=rf"takes {prompt_length} tokens and max_length is {max_length}:"):
+        with pytest.raises(
+            NoSupervisedTokenError,
+            match=rf"takes {prompt_length} tokens and max_length is {max_length}:",
+        ):
             encode_example(ROW, tokenizer, max_length, keep_end=keep_end)
-    assert encode_example(ROW, tokenizer, prompt_length + needed, keep_end=keep_end)["labels"][-1] != IGNORE_INDEX
+    assert (
+        encode_example(ROW, tokenizer, prompt_length + needed, keep_end=keep_end)["labels"][-1]
+        != IGNORE_INDEX
+    )
 
 
 def test_length_is_the_articles_256_unless_told(tokenizer):
-    long_answer = encode_example({"instruction": "Count.", "output": "1 2 3 4 5 6 7 8 " * 100}, tokenizer)
+    long_answer = encode_example(
+        {"instruction": "Count.", "output": "1 2 3 4 5 6 7 8 " * 100}, tokenizer
+    )
     assert len(long_answer["input_ids"]) == MAX_LENGTH == 256
 
 
 def test_further_columns_do_not_change_the_encoding(tokenizer):
-    assert encode_example({"task": "translate", **ROW, "input_ids": "7"}, tokenizer) == encode_example(ROW, tokenizer)
+    assert encode_example(
+        {"task": "translate", **ROW, "input_ids": "7"}, tokenizer
+    ) == encode_example(ROW, tokenizer)
 
 
 def test_missing_input_column_counts_as_empty(tokenizer):
@@ -168,10 +214,29 @@ FRAGMENTS = [
     "\ufeff",
     "\x00",
 ]
-FRAGMENTS += ["法国", "é", "e\u0301", "🇫🇷", "👩‍👧", "١٢", "42", "Paris", " word", "。", "…", "\U0003ffff"]
+FRAGMENTS += [
+    "法国",
+    "é",
+    "e\u0301",
+    "🇫🇷",
+    "👩‍👧",
+    "١٢",
+    "42",
+    "Paris",
+    " word",
+    "。",
+    "…",
+    "\U0003ffff",
+]
 PIECES = st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=8))
-TEXTS = st.builds(lambda pieces, times: "".join(pieces) * times, st.lists(PIECES, max_size=5), st.sampled_from([1] * 24 + [300]))
-ROWS = st.fixed_dictionaries({"instruction": TEXTS, "output": TEXTS.filter(bool)}, optional={"input": TEXTS})
+TEXTS = st.builds(
+    lambda pieces, times: "".join(pieces) * times,
+    st.lists(PIECES, max_size=5),
+    st.sampled_from([1] * 24 + [300]),
+)
+ROWS = st.fixed_dictionaries(
+    {"instruction": TEXTS, "output": TEXTS.filter(bool)}, optional={"input": TEXTS}
+)
 LENGTHS = st.one_of(st.none(), st.integers(-1, 40), st.integers(0, 2_000))
 
 
@@ -182,9 +247,15 @@ def test_any_row_is_encoded_by_the_rules_or_refused(tokenizer):
     @given(row=ROWS, max_length=LENGTHS, keep_end=st.booleans())
     def check(row, max_length, keep_end):
         # The article's own lines are the reference.
-        text = "\n".join(["Human: " + row["instruction"], row.get("input", "")]).strip() + "\n\nAssistant: "
+        text = (
+            "\n".join(["Human: " + row["instruction"], row.get("input", "")]).strip()
+            + "\n\nAssistant: "
+        )
         prompt = tokenizer(text, split_special_tokens=True)["input_ids"]
-        response = [*tokenizer(row["output"], split_special_tokens=True)["input_ids"], tokenizer.eos_token_id]
+        response = [
+            *tokenizer(row["output"], split_special_tokens=True)["input_ids"],
+            tokenizer.eos_token_id,
+        ]
         limit = MAX_LENGTH if max_length is None else max_length
         lengths = () if max_length is None else (max_length,)
 
@@ -211,12 +282,16 @@ def test_any_row_is_encoded_by_the_rules_or_refused(tokenizer):
 
     check()
     kinds = ["refused", ("cut", False), ("cut", True), ("whole", False), ("whole", True)]
-    assert all(outcomes[kind] >= 50 for kind in kinds), outcomes  # else the strategy misses a branch
+    assert all(outcomes[kind] >= 50 for kind in kinds), (
+        outcomes
+    )  # else the strategy misses a branch
 
 
 def test_many_texts_are_encoded_as_one_after_the_other_whatever_was_asked_before(tokenizer):
     texts = ["法国", "The capital of France is Paris.</s>", ""]
     alone = [encode_text(text, tokenizer) for text in texts]
-    tokenizer(texts, padding=True, truncation=True, max_length=2)  # leaves its settings behind in a fast tokenizer
+    tokenizer(
+        texts, padding=True, truncation=True, max_length=2
+    )  # leaves its settings behind in a fast tokenizer
     assert encode_texts(texts, tokenizer) == alone
     assert tokenizer("</s>", add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]

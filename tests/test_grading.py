@@ -25,7 +25,11 @@ from tutorial_lib.exercises.sandbox import landlock_version
 ROOT = Path(__file__).parent.parent
 COURSE = ROOT / "exercises"
 TOPIC = "04_label_masking"
-FULL = {"causal_loss": 5, "mask_padding": 3, "supervised_share": 3}  # the tasks that no attack is about
+FULL = {
+    "causal_loss": 5,
+    "mask_padding": 3,
+    "supervised_share": 3,
+}  # the tasks that no attack is about
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading runs on Linux")
 
 
@@ -34,7 +38,11 @@ def load_attacks() -> dict[str, str]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     # Without Landlock nothing holds native code back, as the instructors' page says.
-    return {name: code for name, code in module.ATTACKS.items() if landlock_version() or "native" not in name}
+    return {
+        name: code
+        for name, code in module.ATTACKS.items()
+        if landlock_version() or "native" not in name
+    }
 
 
 ATTACKS = load_attacks()
@@ -82,7 +90,11 @@ def graded(tmp_path_factory):
     hand_in(solved(), submissions / "aa first")
     for number, code in enumerate(ATTACKS.values()):
         notebook = solved()
-        words = {"CHECKS": str(COURSE / "checks"), "OUTSIDE": str(outside), "PORT": str(listener.getsockname()[1])}
+        words = {
+            "CHECKS": str(COURSE / "checks"),
+            "OUTSIDE": str(outside),
+            "PORT": str(listener.getsockname()[1]),
+        }
         for word, value in words.items():
             code = code.replace(word, value)
         cell_of(notebook, "mask_prompt").source = code
@@ -90,13 +102,27 @@ def graded(tmp_path_factory):
     hand_in(solved(), submissions / "zz last")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     start = time.monotonic()
-    rows = table(grade_all(submissions, out, COURSE, "the seed of the class", say=lambda line: None))
+    rows = table(
+        grade_all(submissions, out, COURSE, "the seed of the class", say=lambda line: None)
+    )
     seconds = time.monotonic() - start
     stop.set()
     thread.join()
     listener.close()
-    after = {child.pid: child.cmdline() for child in psutil.Process().children(recursive=True) if child.pid not in before}
-    return {"rows": rows, "out": out, "outside": outside, "heard": heard, "after": after, "seconds": seconds, "students": len(ATTACKS) + 2}
+    after = {
+        child.pid: child.cmdline()
+        for child in psutil.Process().children(recursive=True)
+        if child.pid not in before
+    }
+    return {
+        "rows": rows,
+        "out": out,
+        "outside": outside,
+        "heard": heard,
+        "after": after,
+        "seconds": seconds,
+        "students": len(ATTACKS) + 2,
+    }
 
 
 def points(rows: list[dict[str, str]], student: str) -> dict[str, int]:
@@ -123,7 +149,11 @@ def test_nothing_reaches_the_outside_and_nothing_is_left_running(graded):
     assert graded["heard"] == []
     assert not (ROOT / "tutorial_lib" / "was_here.py").exists()
     servers = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
-    assert [line for line in graded["after"].values() if not any(server in " ".join(line) for server in servers)] == []
+    assert [
+        line
+        for line in graded["after"].values()
+        if not any(server in " ".join(line) for server in servers)
+    ] == []
 
 
 def test_what_goes_back_holds_nothing_hidden(graded):
@@ -149,16 +179,24 @@ def edit(notebook: nbformat.NotebookNode, change) -> nbformat.NotebookNode:
 
 def test_edited_deleted_and_doubled_cells(tmp_path):
     without_checks = edit(
-        solved(), lambda n: n.update(cells=[c for c in n.cells if not c.metadata.nbgrader.locked or c.cell_type == "markdown"])
+        solved(),
+        lambda n: n.update(
+            cells=[
+                c for c in n.cells if not c.metadata.nbgrader.locked or c.cell_type == "markdown"
+            ]
+        ),
     )
     edited = solved()
     for cell in edited.cells:
         if cell.metadata.nbgrader.locked and cell.cell_type == "code":
             cell.source = "def check(function): print('all right')\nrequire = check"
-    cell_of(edited, "mask_prompt").source = "def mask_prompt(input_ids, prompt_length):\n    return [0]"
+    cell_of(
+        edited, "mask_prompt"
+    ).source = "def mask_prompt(input_ids, prompt_length):\n    return [0]"
     doubled = solved()
     wrong = nbformat.v4.new_code_cell(
-        "def mask_prompt(input_ids, prompt_length):\n    return [0]", metadata=cell_of(doubled, "mask_prompt").metadata
+        "def mask_prompt(input_ids, prompt_length):\n    return [0]",
+        metadata=cell_of(doubled, "mask_prompt").metadata,
     )
     doubled.cells.insert(0, wrong)
     for name, notebook in (("no checks", without_checks), ("edited", edited), ("doubled", doubled)):
@@ -186,7 +224,10 @@ def broken(folder: Path) -> None:
     put("cells of another kind", json.dumps({"cells": [1, None, {"cell_type": "code"}]}))
     with put("huge", "{}").open("r+b") as file:
         file.truncate(200 << 20)
-    hand_in(edit(solved(), lambda n: n.metadata.kernelspec.update(name="julia-9")), folder / "wrong kernel")
+    hand_in(
+        edit(solved(), lambda n: n.metadata.kernelspec.update(name="julia-9")),
+        folder / "wrong kernel",
+    )
     secret = folder.parent / "secret.ipynb"
     secret.write_text(json.dumps(solved()), encoding="utf-8")
     link = folder / "a link" / TOPIC / f"{TOPIC}.ipynb"
@@ -223,19 +264,30 @@ def test_the_second_run_grades_what_changed(tmp_path):
     first = grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append).read_bytes()
     assert not any("unchanged" in line for line in said)
     said.clear()
-    assert grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append).read_bytes() == first
+    assert (
+        grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append).read_bytes()
+        == first
+    )
     assert all("unchanged" in line for line in said)
     changed = solved()
-    cell_of(changed, "mask_prompt").source = "def mask_prompt(input_ids, prompt_length):\n    return list(input_ids)"
+    cell_of(
+        changed, "mask_prompt"
+    ).source = "def mask_prompt(input_ids, prompt_length):\n    return list(input_ids)"
     hand_in(changed, tmp_path / "in" / "bob")
     said.clear()
     rows = table(grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append))
     assert ["unchanged" in line for line in said] == [True, False]
     assert points(rows, "bob")["mask_prompt"] == 0
-    [told] = [row["diagnosis"] for row in rows if row["student"] == "bob" and row["task"] == "mask_prompt"]
+    [told] = [
+        row["diagnosis"] for row in rows if row["student"] == "bob" and row["task"] == "mask_prompt"
+    ]
     assert told == "labels of the prompt are the ids, not -100"
     (tmp_path / "out" / "ada" / f"{TOPIC}.json").write_text("{ half", encoding="utf-8")
-    assert [row for row in table(grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append)) if row["student"] == "ada"]
+    assert [
+        row
+        for row in table(grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append))
+        if row["student"] == "ada"
+    ]
     said.clear()
     grade_all(tmp_path / "in", tmp_path / "out", COURSE, "another seed", say=said.append)
     assert not any("unchanged" in line for line in said), "other inputs: everything again"
@@ -247,15 +299,32 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
             hand_in(solved(topic), tmp_path / "in" / f"s{number}", topic)
     (tmp_path / "seed").write_text("s")
     environment = {**os.environ, "EXERCISES_SEED": str(tmp_path / "seed")}
-    command = [sys.executable, "-m", "tutorial_lib.exercises", "grade", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
-    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT)
+    command = [
+        sys.executable,
+        "-m",
+        "tutorial_lib.exercises",
+        "grade",
+        str(tmp_path / "in"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    running = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=ROOT,
+    )
     for line in running.stdout:
         if line.startswith("[5/"):
             break
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert not (tmp_path / "out" / "grades.csv").exists()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert 4 <= done.stdout.count("(unchanged)") < 12
     resumed = (tmp_path / "out" / "grades.csv").read_bytes()
     shutil.rmtree(tmp_path / "out")

@@ -20,7 +20,9 @@ from tutorial_lib.profiles import PROFILES
 
 ARTICLE = PROFILES["article"]
 PATIENCE = 15  # seconds until a learner without a network must know what to do
-ROWS = [{"instruction": f"第{number}题", "input": "", "output": f"答{number}"} for number in range(40)]
+ROWS = [
+    {"instruction": f"第{number}题", "input": "", "output": f"答{number}"} for number in range(40)
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +32,15 @@ def hub(tiny_model_folder, tmp_path_factory):
     shutil.copytree(tiny_model_folder, folder / "model")
     (folder / "data").mkdir()
     (folder / "data" / "README.md").write_text("# A data set\n", encoding="utf-8")
-    (folder / "data" / "train.json").write_text(json.dumps(ROWS, ensure_ascii=False), encoding="utf-8")
-    with serve({f"models/{ARTICLE.model}": folder / "model", f"datasets/{ARTICLE.dataset}": folder / "data"}) as running:
+    (folder / "data" / "train.json").write_text(
+        json.dumps(ROWS, ensure_ascii=False), encoding="utf-8"
+    )
+    with serve(
+        {
+            f"models/{ARTICLE.model}": folder / "model",
+            f"datasets/{ARTICLE.dataset}": folder / "data",
+        }
+    ) as running:
         yield running
 
 
@@ -39,21 +48,38 @@ def train(out: Path, cache: Path, **settings: str) -> subprocess.CompletedProces
     """Run the article's profile on a few rows in a process of its own: the libraries read their settings when they are imported."""
     few = ["--limit-rows", "8", "--evaluation-rows", "4", "--max-new-tokens", "2"]
     return subprocess.run(
-        [sys.executable, "-m", "tutorial_lib.train", "--profile", "article", "--out", str(out), *few],
-        env={**{name: value for name, value in os.environ.items() if not name.startswith("HF_")}, "HF_HOME": str(cache), **settings},
+        [
+            sys.executable,
+            "-m",
+            "tutorial_lib.train",
+            "--profile",
+            "article",
+            "--out",
+            str(out),
+            *few,
+        ],
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
+            "HF_HOME": str(cache),
+            **settings,
+        },
         capture_output=True,
         encoding="utf-8",
         timeout=300,
     )
 
 
-def test_article_profile_runs_from_a_mirror_and_then_from_the_cache_without_a_network(hub: Hub, tmp_path):
+def test_article_profile_runs_from_a_mirror_and_then_from_the_cache_without_a_network(
+    hub: Hub, tmp_path
+):
     first = train(tmp_path / "first", tmp_path / "cache", HF_ENDPOINT=hub.address)
     assert first.returncode == 0, first.stderr
     assert any(request.endswith("/model.safetensors") for request in hub.requests)
     assert any(request.endswith("/train.json") for request in hub.requests)
     asked = len(hub.requests)
-    second = train(tmp_path / "second", tmp_path / "cache", HF_ENDPOINT=hub.address, HF_HUB_OFFLINE="1")
+    second = train(
+        tmp_path / "second", tmp_path / "cache", HF_ENDPOINT=hub.address, HF_HUB_OFFLINE="1"
+    )
     assert second.returncode == 0, second.stderr
     assert len(hub.requests) == asked, "offline means: not one request"
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
@@ -64,7 +90,9 @@ def test_article_profile_runs_from_a_mirror_and_then_from_the_cache_without_a_ne
 def large_hub(tokenizer, hub, tmp_path_factory):
     """The same with a model of 26 MB: the library keeps what it has of a download in pieces of 10 MB."""
     folder = tmp_path_factory.mktemp("large")
-    BloomForCausalLM(BloomConfig(vocab_size=100_000, hidden_size=64, n_layer=1, n_head=2)).save_pretrained(folder)
+    BloomForCausalLM(
+        BloomConfig(vocab_size=100_000, hidden_size=64, n_layer=1, n_head=2)
+    ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with serve({**hub.repositories, f"models/{ARTICLE.model}": folder}) as running:
         yield running
@@ -78,15 +106,25 @@ def test_download_that_is_cut_off_goes_on_where_it_stopped(large_hub: Hub, tmp_p
     assert 10_000_000 <= large_hub.ranges[-1] < 15_000_000
 
 
-@pytest.mark.parametrize(("file", "bytes_sent"), [("model.safetensors", 5_000_000), ("train.json", 50)])
-def test_hub_that_goes_away_in_mid_download_is_told_and_the_next_run_goes_on(large_hub: Hub, tmp_path, file, bytes_sent):
+@pytest.mark.parametrize(
+    ("file", "bytes_sent"), [("model.safetensors", 5_000_000), ("train.json", 50)]
+)
+def test_hub_that_goes_away_in_mid_download_is_told_and_the_next_run_goes_on(
+    large_hub: Hub, tmp_path, file, bytes_sent
+):
     large_hub.cuts, large_hub.cut_file, large_hub.cut_after = 1_000, file, bytes_sent
     failed = train(tmp_path / "out", tmp_path / "cache", HF_ENDPOINT=large_hub.address)
     large_hub.cuts = 0
     assert failed.returncode == 1, failed.stderr
     said = failed.stderr.strip().splitlines()[-1]
     assert said.startswith("error: ")
-    for part in ("the connection to", "broke", "HF_ENDPOINT", "local folder", "TUTORIAL_PROFILE=tiny"):
+    for part in (
+        "the connection to",
+        "broke",
+        "HF_ENDPOINT",
+        "local folder",
+        "TUTORIAL_PROFILE=tiny",
+    ):
         assert part in said
     assert not (tmp_path / "out").exists()
     done = train(tmp_path / "out", tmp_path / "cache", HF_ENDPOINT=large_hub.address)
@@ -111,8 +149,13 @@ def test_repository_that_the_hub_has_is_reachable(hub, endpoint):
     require_reachable(ARTICLE.dataset, "dataset")
 
 
-@pytest.mark.parametrize(("kind", "error", "word"), [("model", ModelError, "no model"), ("dataset", DataError, "no data set")])
-def test_repository_that_the_hub_does_not_have_is_told_apart_from_no_network(hub, endpoint, kind, error, word):
+@pytest.mark.parametrize(
+    ("kind", "error", "word"),
+    [("model", ModelError, "no model"), ("dataset", DataError, "no data set")],
+)
+def test_repository_that_the_hub_does_not_have_is_told_apart_from_no_network(
+    hub, endpoint, kind, error, word
+):
     endpoint(hub.address)
     with pytest.raises(error, match=rf"{word} 'somebody/something'.*check the spelling") as raised:
         require_reachable("somebody/something", kind)
@@ -151,11 +194,19 @@ def test_hub_that_can_not_be_reached_is_told_within_seconds(endpoint, dead_addre
     with pytest.raises(HubUnreachableError) as raised:
         require_reachable(ARTICLE.model, "model")
     assert time.perf_counter() - start < PATIENCE
-    for part in (ARTICLE.model, dead_address, "HF_ENDPOINT", "local folder", "TUTORIAL_PROFILE=tiny"):
+    for part in (
+        ARTICLE.model,
+        dead_address,
+        "HF_ENDPOINT",
+        "local folder",
+        "TUTORIAL_PROFILE=tiny",
+    ):
         assert part in str(raised.value)
 
 
-@pytest.mark.parametrize("source", ["./model", "../model", "/data/model", "~/model", "a/b/c", "C:\\models\\x"])
+@pytest.mark.parametrize(
+    "source", ["./model", "../model", "/data/model", "~/model", "a/b/c", "C:\\models\\x"]
+)
 def test_path_is_no_hub_id(source):
     assert looks_like_folder(source)
 

@@ -19,7 +19,10 @@ QUESTIONS = [
     "Name a river.",
     "Name a river.",  # asked twice on purpose
     "What does </s> mean, and what does <pad> mean?",
-    {"instruction": "List three animals with four legs, and say of each where it lives.", "task": "list"},
+    {
+        "instruction": "List three animals with four legs, and say of each where it lives.",
+        "task": "list",
+    },
     "",
 ]
 
@@ -34,7 +37,9 @@ class Script(LogitsProcessor):
 
     def __init__(self, questions: Sequence, replies: Sequence[str], tokenizer):
         self.replies = {
-            tuple(prompt_ids(question, tokenizer)): tokenizer(reply, add_special_tokens=False)["input_ids"]
+            tuple(prompt_ids(question, tokenizer)): tokenizer(reply, add_special_tokens=False)[
+                "input_ids"
+            ]
             for question, reply in zip(questions, replies, strict=True)
         }
         self.pad = tokenizer.pad_token_id
@@ -51,7 +56,9 @@ class Script(LogitsProcessor):
         for prompt, reply in self.replies.items():
             if tuple(ids[: len(prompt)]) == prompt:
                 said = len(ids) - len(prompt)
-                return reply[said] if said < len(reply) else self.pad  # after its end token a row is padded anyway
+                return (
+                    reply[said] if said < len(reply) else self.pad
+                )  # after its end token a row is padded anyway
         raise AssertionError(f"not a planned prompt: {ids}")
 
 
@@ -61,7 +68,9 @@ def say(tiny_model, tokenizer):
 
     def say(questions: Sequence, replies: Sequence[str], **options) -> list[Answer]:
         script = LogitsProcessorList([Script(questions, replies, tokenizer)])
-        return answer(questions, tiny_model, tokenizer, logits_processor=script, progress=False, **options)
+        return answer(
+            questions, tiny_model, tokenizer, logits_processor=script, progress=False, **options
+        )
 
     return say
 
@@ -113,14 +122,18 @@ def test_batched_answers_equal_those_of_one_prompt_after_the_other(tokenizer, re
     model = load_model("tinyworld").eval()  # one of its own: `generate` is replaced
     expected = one_by_one(QUESTIONS, model, tokenizer, max_new_tokens=10)
     generated = recorded(model)
-    answers = answer(QUESTIONS, model, tokenizer, max_new_tokens=10, batch_size=batch_size, progress=False)
+    answers = answer(
+        QUESTIONS, model, tokenizer, max_new_tokens=10, batch_size=batch_size, progress=False
+    )
 
     new_ids = {tuple(prompt): until_end(ids, tokenizer.eos_token_id) for prompt, ids in generated}
     assert [new_ids[tuple(prompt_ids(question, tokenizer))] for question in QUESTIONS] == expected
     assert len(generated) == len(QUESTIONS)
     for given, ids in zip(answers, expected, strict=True):
         stopped = ids[-1] == tokenizer.eos_token_id
-        assert given == Answer(tokenizer.decode(ids[:-1] if stopped else ids).replace(tokenizer.pad_token, ""), stopped)
+        assert given == Answer(
+            tokenizer.decode(ids[:-1] if stopped else ids).replace(tokenizer.pad_token, ""), stopped
+        )
 
 
 def test_long_questions_share_a_batch_with_few_others(tiny_model, tokenizer, monkeypatch):
@@ -143,12 +156,16 @@ def test_long_questions_share_a_batch_with_few_others(tiny_model, tokenizer, mon
 def test_prompts_are_the_ids_that_training_sees(tiny_model, tokenizer, recorded):
     generated = recorded(tiny_model)
     answer(QUESTIONS, tiny_model, tokenizer, max_new_tokens=1, progress=False)
-    assert sorted(ids for ids, _ in generated) == sorted(prompt_ids(question, tokenizer) for question in QUESTIONS)
+    assert sorted(ids for ids, _ in generated) == sorted(
+        prompt_ids(question, tokenizer) for question in QUESTIONS
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64, None])
 def test_answers_come_in_the_order_of_the_questions(say, batch_size):
-    questions = ["a long question, and longer " * (7 * number % 11) + str(number) for number in range(11)]
+    questions = [
+        "a long question, and longer " * (7 * number % 11) + str(number) for number in range(11)
+    ]
     replies = [f"reply to {number}</s>" for number in range(11)]
     answers = say(questions, replies, batch_size=batch_size)
     assert [given.text for given in answers] == [f"reply to {number}" for number in range(11)]
@@ -157,7 +174,12 @@ def test_answers_come_in_the_order_of_the_questions(say, batch_size):
 def test_stopped_tells_who_ended_within_the_limit(say, tokenizer):
     reply = "一二三四五六七八九十"
     length = len(tokenizer(reply)["input_ids"])
-    questions = ["stops early", "stops with the last token", "would stop one token later", "never stops"]
+    questions = [
+        "stops early",
+        "stops with the last token",
+        "would stop one token later",
+        "never stops",
+    ]
     replies = ["一</s>", f"{reply}</s>", f"{reply}一二</s>", reply * 9]
     limit = length + 1
     answers = say(questions, replies, max_new_tokens=limit)
@@ -204,7 +226,9 @@ def stubborn_model(tiny_model):
 
 def test_model_that_always_ends_answers_nothing_and_stops(stubborn_model, tokenizer):
     model = stubborn_model(tokenizer.eos_token_id)
-    assert answer(QUESTIONS, model, tokenizer, progress=False) == [Answer("", stopped=True)] * len(QUESTIONS)
+    assert answer(QUESTIONS, model, tokenizer, progress=False) == [Answer("", stopped=True)] * len(
+        QUESTIONS
+    )
 
 
 def test_model_that_never_ends_talks_up_to_the_limit_and_does_not_stop(stubborn_model, tokenizer):
@@ -217,10 +241,32 @@ def test_generate_options_reach_the_model(tiny_model, tokenizer):
     [seven] = tokenizer("7")["input_ids"]
     greedy = answer(["?"], tiny_model, tokenizer, max_new_tokens=4, progress=False)
     torch.manual_seed(0)
-    sampled = answer(["?"] * 8, tiny_model, tokenizer, max_new_tokens=4, progress=False, do_sample=True)
-    assert len({given.text for given in sampled}) > 1  # greedy would answer the same question the same way
-    assert len({given.text for given in answer(["?"] * 8, tiny_model, tokenizer, max_new_tokens=4, progress=False)} | {greedy[0].text}) == 1
-    biased = answer(["?"], tiny_model, tokenizer, max_new_tokens=4, progress=False, sequence_bias={(seven,): 1e6})
+    sampled = answer(
+        ["?"] * 8, tiny_model, tokenizer, max_new_tokens=4, progress=False, do_sample=True
+    )
+    assert (
+        len({given.text for given in sampled}) > 1
+    )  # greedy would answer the same question the same way
+    assert (
+        len(
+            {
+                given.text
+                for given in answer(
+                    ["?"] * 8, tiny_model, tokenizer, max_new_tokens=4, progress=False
+                )
+            }
+            | {greedy[0].text}
+        )
+        == 1
+    )
+    biased = answer(
+        ["?"],
+        tiny_model,
+        tokenizer,
+        max_new_tokens=4,
+        progress=False,
+        sequence_bias={(seven,): 1e6},
+    )
     assert biased[0].text == "7777"
 
 
@@ -244,7 +290,11 @@ def test_model_is_evaluated_and_gets_its_mode_back(tiny_model, tokenizer, monkey
     tiny_model.train(training)
     modes = []
     generate = tiny_model.generate
-    monkeypatch.setattr(tiny_model, "generate", lambda *args, **kwargs: modes.append(tiny_model.training) or generate(*args, **kwargs))
+    monkeypatch.setattr(
+        tiny_model,
+        "generate",
+        lambda *args, **kwargs: modes.append(tiny_model.training) or generate(*args, **kwargs),
+    )
     answer(["?"], tiny_model, tokenizer, max_new_tokens=1, progress=False)
     assert modes == [False]
     assert all(module.training == training for module in tiny_model.modules())
@@ -263,7 +313,15 @@ def test_model_gets_its_mode_back_after_an_error(tiny_model, tokenizer, monkeypa
 
 def test_answering_leaves_no_setting_in_the_model(tiny_model, tokenizer):
     before = copy.deepcopy((tiny_model.generation_config.to_dict(), tiny_model.config.to_dict()))
-    answer(["?"], tiny_model, tokenizer, max_new_tokens=3, progress=False, do_sample=True, temperature=0.5)
+    answer(
+        ["?"],
+        tiny_model,
+        tokenizer,
+        max_new_tokens=3,
+        progress=False,
+        do_sample=True,
+        temperature=0.5,
+    )
     assert (tiny_model.generation_config.to_dict(), tiny_model.config.to_dict()) == before
     assert all(parameter.grad is None for parameter in tiny_model.parameters())
 
@@ -287,7 +345,13 @@ def test_pipeline_is_transformers_own_with_a_tokenizer_of_its_own(tiny_model, to
 def test_missing_input_is_not_asked_as_a_word(tiny_model, tokenizer, recorded):
     generated = recorded(tiny_model)
     try:
-        answer([{"instruction": "Name a river.", "input": None}], tiny_model, tokenizer, max_new_tokens=1, progress=False)
+        answer(
+            [{"instruction": "Name a river.", "input": None}],
+            tiny_model,
+            tokenizer,
+            max_new_tokens=1,
+            progress=False,
+        )
     except ValueError:
         return
     assert generated[0][0] == encode_prompt("Name a river.", "", tokenizer)

@@ -26,7 +26,9 @@ TAGS_THAT_HIDE_FAILURES = ("raises-exception", "skip-execution")
 
 @cache
 def tracked_files() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
@@ -60,7 +62,10 @@ def test_notebook_is_valid_and_has_no_outputs(notebook):
 
 
 def test_notebook_can_not_pass_with_a_failing_cell(notebook):
-    assert not any(mode in notebook.metadata or mode in notebook.metadata.get("execution", {}) for mode in MODES_THAT_HIDE_FAILURES)
+    assert not any(
+        mode in notebook.metadata or mode in notebook.metadata.get("execution", {})
+        for mode in MODES_THAT_HIDE_FAILURES
+    )
     for cell in notebook.cells:
         assert not set(TAGS_THAT_HIDE_FAILURES) & set(cell.metadata.get("tags", [])), cell.source
         assert "nbmake" not in cell.metadata
@@ -73,7 +78,9 @@ def test_notebook_asks_for_the_kernel_that_the_setup_registers(notebook):
 def test_cells_are_short_enough_to_read(notebook):
     for cell in code_cells(notebook):
         assert len(cell.source.splitlines()) <= MAX_CELL_LINES, cell.source
-        for node in ast.walk(ast.parse(re.sub(r"^[%!].*$", "pass", cell.source, flags=re.MULTILINE))):
+        for node in ast.walk(
+            ast.parse(re.sub(r"^[%!].*$", "pass", cell.source, flags=re.MULTILINE))
+        ):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
 
@@ -116,7 +123,9 @@ def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["at the top", "anywhere"])
 def test_imports_make_no_circle(lazy):
-    graph = {module_name(path): imports_of(path, lazy=lazy) - {module_name(path)} for path in MODULES}
+    graph = {
+        module_name(path): imports_of(path, lazy=lazy) - {module_name(path)} for path in MODULES
+    }
     assert [name for name in graph if name in reachable(graph, name)] == []
 
 
@@ -141,11 +150,19 @@ def layer_of(module: str) -> int | None:
 
 
 def test_every_module_has_a_layer():
-    unplaced = [path.stem for path in (ROOT / PACKAGE).glob("*.py") if path.stem != "__init__" and layer_of(path.stem) is None]
+    unplaced = [
+        path.stem
+        for path in (ROOT / PACKAGE).glob("*.py")
+        if path.stem != "__init__" and layer_of(path.stem) is None
+    ]
     assert unplaced == []
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name == PACKAGE and path.stem != "__init__"], ids=name_of)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.parent.name == PACKAGE and path.stem != "__init__"],
+    ids=name_of,
+)
 def test_imports_go_one_way(path):
     own = layer_of(path.stem)
     for imported in imports_of(path, lazy=True):
@@ -153,7 +170,9 @@ def test_imports_go_one_way(path):
             # Only who makes the data on demand knows that TinyWorld is there.
             assert path.stem in ("data", "stand_in"), imported
         else:
-            assert layer_of(imported) <= own, f"{path.stem} imports {imported}, which stands above it"
+            assert layer_of(imported) <= own, (
+                f"{path.stem} imports {imported}, which stands above it"
+            )
 
 
 # --- set-up ------------------------------------------------------------------------------------------------------------------------
@@ -165,24 +184,35 @@ def project() -> dict:
 
 
 def requirements() -> list[Requirement]:
-    texts = [*project()["dependencies"], *(text for extra in project()["optional-dependencies"].values() for text in extra)]
+    texts = [
+        *project()["dependencies"],
+        *(text for extra in project()["optional-dependencies"].values() for text in extra),
+    ]
     return [Requirement(text) for text in texts]
 
 
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines if line and line[0] != "#")}
+    return {
+        canonicalize_name(name): version
+        for name, version in (line.split("==") for line in lines if line and line[0] != "#")
+    }
 
 
 @pytest.mark.parametrize("requirement", requirements(), ids=str)
 def test_the_tested_version_of_each_dependency_is_pinned_and_within_its_range(requirement):
     version = pins().get(canonicalize_name(requirement.name))
     assert version is not None, f"constraints.txt does not pin {requirement.name}"
-    assert requirement.specifier.contains(version), f"{requirement} does not admit the tested {version}"
+    assert requirement.specifier.contains(version), (
+        f"{requirement} does not admit the tested {version}"
+    )
 
 
 def test_what_the_library_imports_is_declared():
-    declared = {canonicalize_name(requirement.name) for requirement in requirements()} | {"ipython", canonicalize_name(project()["name"])}
+    declared = {canonicalize_name(requirement.name) for requirement in requirements()} | {
+        "ipython",
+        canonicalize_name(project()["name"]),
+    }
     distributions = packages_distributions()
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -193,13 +223,17 @@ def test_what_the_library_imports_is_declared():
                 roots = [node.module.split(".")[0]]
             for root in roots:
                 offered = {canonicalize_name(name) for name in distributions.get(root, [])}
-                assert root in {*sys.stdlib_module_names, PACKAGE} or offered & declared, f"{path.name} imports {root}"
+                assert root in {*sys.stdlib_module_names, PACKAGE} or offered & declared, (
+                    f"{path.name} imports {root}"
+                )
 
 
 def test_make_alone_lists_every_target():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
-    listed = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[1] for line in listed.splitlines()} == targets
     assert {"lab", "run", "test", "test-latest"} <= targets
 
@@ -207,7 +241,15 @@ def test_make_alone_lists_every_target():
 # --- every file --------------------------------------------------------------------------------------------------------------------
 
 # Written in two parts, so that this file does not hold what it looks for.
-OF_ONE_MACHINE = ["/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/", "/tmp" + "/w", "/opt" + "/pypi", "file:" + "///opt", "host" + "ed.org"]
+OF_ONE_MACHINE = [
+    "/wo" + "rk/",
+    "/ro" + "ot/",
+    "/ho" + "me/",
+    "/tmp" + "/w",
+    "/opt" + "/pypi",
+    "file:" + "///opt",
+    "host" + "ed.org",
+]
 
 
 def text_files() -> list[Path]:
@@ -222,7 +264,9 @@ def test_no_file_names_a_machine():
 
 def test_nothing_that_a_run_makes_is_tracked():
     for path in tracked_files():
-        assert path.relative_to(ROOT).parts[0] not in {"runs", ".venv", ".venv-latest", "site"}, path
+        assert path.relative_to(ROOT).parts[0] not in {"runs", ".venv", ".venv-latest", "site"}, (
+            path
+        )
 
 
 def test_large_files_are_the_shipped_models_alone():

@@ -23,7 +23,12 @@ ARTICLE = {"vocab_size": 46_145, "hidden_size": 1_536, "n_layer": 24, "n_head": 
 
 def bloom(vocab_size=8_192, hidden_size=256, n_layer=4, n_head=4):
     return BloomConfig(
-        vocab_size=vocab_size, hidden_size=hidden_size, n_layer=n_layer, n_head=n_head, hidden_dropout=0.0, attention_dropout=0.0
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        n_layer=n_layer,
+        n_head=n_head,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
     )
 
 
@@ -35,12 +40,17 @@ def test_the_articles_model_takes_what_it_took_in_a_real_run():
     assert sum(size for part, size in parts.items() if part != "peak") == parts["peak"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator can be told to give memory back at once")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="glibc's allocator can be told to give memory back at once"
+)
 @pytest.mark.parametrize(
     ("shape", "step"),
     [
         ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(4, 256)),
-        ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(8, 128, checkpointing=True)),
+        (
+            {"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384},
+            Step(8, 128, checkpointing=True),
+        ),
         ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(4, 128, accumulation=2)),
         ({"hidden_size": 384, "n_layer": 6, "vocab_size": 16_384}, Step(4, 128, released=True)),
     ],
@@ -64,13 +74,24 @@ def test_fixed_parts_are_the_formulas():
 
 def test_more_rows_take_more_and_checkpointing_less():
     configuration = bloom()
-    small, large = (estimate_training_memory(configuration, Step(batch, 128))["peak"] for batch in (8, 32))
+    small, large = (
+        estimate_training_memory(configuration, Step(batch, 128))["peak"] for batch in (8, 32)
+    )
     assert large > 2 * small
-    assert estimate_training_memory(configuration, Step(32, 128, checkpointing=True))["peak"] < large
+    assert (
+        estimate_training_memory(configuration, Step(32, 128, checkpointing=True))["peak"] < large
+    )
 
 
 def test_shards_add_up():
-    parts = {"parameters": 800, "gradients": 400, "optimizer states": 1_600, "activations": 100, "temporary": 7, "peak": 2_907}
+    parts = {
+        "parameters": 800,
+        "gradients": 400,
+        "optimizer states": 1_600,
+        "activations": 100,
+        "temporary": 7,
+        "peak": 2_907,
+    }
     assert sharded(parts, 8, 0) == parts
     assert sharded(parts, 8, 1)["optimizer states"] == 200
     assert sharded(parts, 8, 2)["gradients"] == 50
@@ -95,7 +116,14 @@ def test_accumulated_gradients_stand_beside_the_activations():
     assert plan_training_memory(SHAPES["0.8 B"], Step(accumulation=2)) == parts
 
 
-@pytest.mark.parametrize("step", [Step(2, 64), Step(8, 128, checkpointing=True), Step(4, 64, optimizer="Adafactor", accumulation=8)])
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step(2, 64),
+        Step(8, 128, checkpointing=True),
+        Step(4, 64, optimizer="Adafactor", accumulation=8),
+    ],
+)
 def test_the_plan_is_the_whole_estimate(step):
     shape = ModelShape(2_048, 128, 9, 4)
     assert plan_training_memory(shape, step)["peak"] == pytest.approx(
@@ -112,7 +140,10 @@ def test_shapes_have_their_parameters():
 
 def test_gradients_that_are_released_are_never_all_there():
     configuration = bloom()
-    kept, released = (estimate_training_memory(configuration, Step(1, 8, released=released)) for released in (False, True))
+    kept, released = (
+        estimate_training_memory(configuration, Step(1, 8, released=released))
+        for released in (False, True)
+    )
     assert released["gradients"] < 0.5 * kept["gradients"]
     assert released["peak"] < kept["peak"]
 

@@ -17,7 +17,7 @@ from tutorial_lib.launch import command
 from tutorial_lib.launch import main as launch
 from tutorial_lib.models import load_model
 from tutorial_lib.processes import batches_a_step, join_processes
-from tutorial_lib.sharding import digest, load_whole
+from tutorial_lib.scaling.sharding import digest, load_whole
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 ROWS = 256  # 8 steps of 32; every row leaves something to learn from
@@ -29,15 +29,35 @@ def data(tmp_path_factory):
     """Rows of several lengths, so that padding differs between batches, and answers of several lengths, so that token counts do."""
     path = tmp_path_factory.mktemp("data") / "rows.jsonl"
     rows = [
-        {"instruction": "数到" * (1 + n % 7) + str(n), "input": "", "output": " ".join(map(str, range(n % 11 + 1)))}
+        {
+            "instruction": "数到" * (1 + n % 7) + str(n),
+            "input": "",
+            "output": " ".join(map(str, range(n % 11 + 1))),
+        }
         for n in range(ROWS + 14)
     ]
-    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    path.write_text(
+        "\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8"
+    )
     return path
 
 
-def run(module: str, *arguments: object, processes: int | None = None, **options) -> subprocess.CompletedProcess:
-    start = [sys.executable, "-m", "tutorial_lib.launch", "--module", module, "--processes", str(processes)] if processes else None
+def run(
+    module: str, *arguments: object, processes: int | None = None, **options
+) -> subprocess.CompletedProcess:
+    start = (
+        [
+            sys.executable,
+            "-m",
+            "tutorial_lib.launch",
+            "--module",
+            module,
+            "--processes",
+            str(processes),
+        ]
+        if processes
+        else None
+    )
     line = [*(start or [sys.executable, "-m", module]), *map(str, arguments)]
     return subprocess.run(line, capture_output=True, encoding="utf-8", timeout=300, **options)
 
@@ -46,7 +66,18 @@ def run(module: str, *arguments: object, processes: int | None = None, **options
 def figures(tiny_model_folder, data, tmp_path_factory):
     """The metrics of the same training by 1, 2 and 4 processes."""
     out = tmp_path_factory.mktemp("runs")
-    few = ["--evaluation-rows", 5, "--max-new-tokens", 3, "--logging-steps", 1, "--learning-rate", 1e-3, "--limit-rows", ROWS]
+    few = [
+        "--evaluation-rows",
+        5,
+        "--max-new-tokens",
+        3,
+        "--logging-steps",
+        1,
+        "--learning-rate",
+        1e-3,
+        "--limit-rows",
+        ROWS,
+    ]
     for processes in (1, 2, 4):
         done = run(
             "tutorial_lib.train", "--model", tiny_model_folder, "--dataset", data, "--out", out / str(processes), *few,
@@ -55,7 +86,10 @@ def figures(tiny_model_folder, data, tmp_path_factory):
         assert done.returncode == 0, done.stderr
         assert f"{processes} process{'es' * (processes > 1)} on cpu" in done.stdout
         assert done.stdout.count("answered exactly") == 1, "one process speaks"
-    return {processes: json.loads((out / str(processes) / "metrics.json").read_text()) for processes in (1, 2, 4)}
+    return {
+        processes: json.loads((out / str(processes) / "metrics.json").read_text())
+        for processes in (1, 2, 4)
+    }
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -73,7 +107,7 @@ def sharded(tiny_model_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("sharded")
     for processes in (1, 2, 4):
         done = run(
-            "tutorial_lib.sharding", "--model", tiny_model_folder, "--steps", 6, "--out", out / str(processes),
+            "tutorial_lib.scaling.sharding", "--model", tiny_model_folder, "--steps", 6, "--out", out / str(processes),
             processes=processes if processes > 1 else None,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -82,18 +116,26 @@ def sharded(tiny_model_folder, tmp_path_factory):
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_sharded_training_holds_its_share_and_follows_the_same_curve(sharded, processes):
-    alone, together = (json.loads((sharded / str(n) / "metrics.json").read_text()) for n in (1, processes))
+    alone, together = (
+        json.loads((sharded / str(n) / "metrics.json").read_text()) for n in (1, processes)
+    )
     assert together["local"] * processes == together["total"] == alone["local"]
     assert together["losses"] == pytest.approx(alone["losses"], abs=1e-5)
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_a_sharded_checkpoint_loads_into_one_process_bit_for_bit(sharded, tiny_model_folder, processes):
+def test_a_sharded_checkpoint_loads_into_one_process_bit_for_bit(
+    sharded, tiny_model_folder, processes
+):
     folder = sharded / str(processes)
     untrained = load_model(tiny_model_folder)
     before = digest(untrained.state_dict())
     trained = load_whole(untrained, folder / "sharded")
-    assert digest(trained.state_dict()) == json.loads((folder / "metrics.json").read_text())["digest"] != before
+    assert (
+        digest(trained.state_dict())
+        == json.loads((folder / "metrics.json").read_text())["digest"]
+        != before
+    )
 
 
 @pytest.mark.parametrize(("asked", "running"), [(2, 1), (1, 2), (4, 2)])
@@ -105,9 +147,28 @@ def test_fewer_or_more_processes_than_asked_for_are_refused(monkeypatch, asked, 
 
 def test_accelerates_silent_single_process_is_noticed(tiny_model_folder, data, tmp_path):
     """`accelerate launch --cpu --num_processes 2` starts one process."""
-    line = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "tutorial_lib.train", "--processes", "2"]
-    arguments = ["--model", str(tiny_model_folder), "--dataset", str(data), "--out", str(tmp_path / "out")]
-    done = subprocess.run([sys.executable, *line, *arguments], capture_output=True, encoding="utf-8", timeout=120)
+    line = [
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "-m",
+        "tutorial_lib.train",
+        "--processes",
+        "2",
+    ]
+    arguments = [
+        "--model",
+        str(tiny_model_folder),
+        "--dataset",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(
+        [sys.executable, *line, *arguments], capture_output=True, encoding="utf-8", timeout=120
+    )
     assert done.returncode != 0
     assert "2 processes were asked for and 1 runs" in done.stderr
     assert not (tmp_path / "out").exists()
@@ -119,7 +180,10 @@ def test_sharding_that_would_silently_not_happen_is_refused(monkeypatch):
         join_processes()
 
 
-@pytest.mark.parametrize(("rows", "batch", "processes", "expected"), [(32, 4, 1, 8), (32, 4, 2, 4), (32, 4, 8, 1), (32, 2, 16, 1)])
+@pytest.mark.parametrize(
+    ("rows", "batch", "processes", "expected"),
+    [(32, 4, 1, 8), (32, 4, 2, 4), (32, 4, 8, 1), (32, 2, 16, 1)],
+)
 def test_a_step_has_the_same_rows_however_many_share_it(rows, batch, processes, expected):
     assert batches_a_step(rows, batch, processes) == expected
     assert expected * batch * processes == rows
@@ -131,17 +195,43 @@ def test_what_does_not_come_out_even_is_refused(batch, processes):
         batches_a_step(32, batch, processes)
 
 
-def test_a_process_that_dies_takes_the_others_along_and_leaves_none_behind(tiny_model_folder, data, tmp_path):
-    arguments = ["--model", str(tiny_model_folder), "--dataset", str(data), "--out", str(tmp_path / "out"), "--epochs", "500"]
-    line = [sys.executable, "-m", "tutorial_lib.launch", "--processes", "2", *arguments, "--evaluation-rows", "2", "--max-new-tokens", "2"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as running:
+def test_a_process_that_dies_takes_the_others_along_and_leaves_none_behind(
+    tiny_model_folder, data, tmp_path
+):
+    arguments = [
+        "--model",
+        str(tiny_model_folder),
+        "--dataset",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+        "--epochs",
+        "500",
+    ]
+    line = [
+        sys.executable,
+        "-m",
+        "tutorial_lib.launch",
+        "--processes",
+        "2",
+        *arguments,
+        "--evaluation-rows",
+        "2",
+        "--max-new-tokens",
+        "2",
+    ]
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as running:
         ranks: list[psutil.Process] = []
         end = time.monotonic() + 120
         while not (tmp_path / "out" / "checkpoints").is_dir():  # in the middle of training
             assert time.monotonic() < end
             assert running.poll() is None, running.stderr.read()
             time.sleep(0.2)
-        ranks = [p for p in psutil.Process(running.pid).children(recursive=True) if "RANK" in p.environ()]
+        ranks = [
+            p for p in psutil.Process(running.pid).children(recursive=True) if "RANK" in p.environ()
+        ]
         assert len(ranks) == 2
         os.kill(ranks[1].pid, signal.SIGKILL)
         _, told = running.communicate(timeout=PATIENCE)
@@ -153,7 +243,9 @@ def test_a_process_that_dies_takes_the_others_along_and_leaves_none_behind(tiny_
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_ready_configuration_starts_what_it_says(path, monkeypatch):
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())  # as if DeepSpeed were there
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: object()
+    )  # as if DeepSpeed were there
     line = command(["--config", str(path), "--machine-rank", "1", "--out", "x"])
     assert line[line.index("--processes") + 1] == str(settings["num_processes"])
     assert ("--machine_rank" in line) == (settings["num_machines"] > 1)

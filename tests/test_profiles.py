@@ -15,14 +15,27 @@ def test_the_default_profile_needs_nothing(monkeypatch):
 def test_the_article_profile_has_the_articles_model_data_and_arguments(monkeypatch):
     monkeypatch.setenv("TUTORIAL_PROFILE", "article")
     profile = get_profile()
-    assert (profile.model, profile.dataset) == ("Langboat/bloom-800m-zh", "c-s-ale/alpaca-gpt4-data-zh")
-    assert (profile.per_device_train_batch_size, profile.gradient_accumulation_steps, profile.effective_batch_size) == (4, 8, 32)
+    assert (profile.model, profile.dataset) == (
+        "Langboat/bloom-800m-zh",
+        "c-s-ale/alpaca-gpt4-data-zh",
+    )
+    assert (
+        profile.per_device_train_batch_size,
+        profile.gradient_accumulation_steps,
+        profile.effective_batch_size,
+    ) == (4, 8, 32)
     assert (profile.logging_steps, profile.num_train_epochs, profile.max_length) == (10, 1, 256)
 
 
 def test_both_profiles_differ_in_the_learning_rate_but_not_in_the_recipe():
     tiny, article = PROFILES["tiny"], PROFILES["article"]
-    for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps", "num_train_epochs", "max_length"):
+    for name in (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "logging_steps",
+        "num_train_epochs",
+        "max_length",
+    ):
         assert getattr(tiny, name) == getattr(article, name)
     assert tiny.learning_rate != article.learning_rate
 

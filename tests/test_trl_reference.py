@@ -25,7 +25,13 @@ FEWEST = 50
 
 @pytest.fixture(scope="module")
 def tinyworld_rows(splits) -> list[dict]:
-    return splits["train"].shuffle(seed=0).select(range(ROWS)).select_columns(["instruction", "input", "output"]).to_list()
+    return (
+        splits["train"]
+        .shuffle(seed=0)
+        .select(range(ROWS))
+        .select_columns(["instruction", "input", "output"])
+        .to_list()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,10 @@ def unicode_rows() -> list[dict]:
         ]
         return "".join(source.choice(kinds)() for _ in range(source.randrange(longest + 1)))
 
-    return [{"instruction": text(20), "input": source.choice(["", text(10)]), "output": text(20) or "x"} for _ in range(ROWS)]
+    return [
+        {"instruction": text(20), "input": source.choice(["", text(10)]), "output": text(20) or "x"}
+        for _ in range(ROWS)
+    ]
 
 
 @pytest.fixture(params=["tinyworld", "unicode"])
@@ -83,11 +92,20 @@ def prepare(tokenizer, tiny_model, tmp_path):
         numbers = list(range(len(next(iter(columns.values())))))
         trainer = SFTTrainer(
             model=tiny_model,
-            args=SFTConfig(output_dir=str(tmp_path), report_to="none", use_cpu=True, bf16=False, **{"max_length": None, **options}),
+            args=SFTConfig(
+                output_dir=str(tmp_path),
+                report_to="none",
+                use_cpu=True,
+                bf16=False,
+                **{"max_length": None, **options},
+            ),
             train_dataset=Dataset.from_dict({**columns, "number": numbers}),
             processing_class=copy.deepcopy(tokenizer),
         )
-        return {row["number"]: Prepared(row["input_ids"], row["labels"]) for row in trainer.train_dataset}
+        return {
+            row["number"]: Prepared(row["input_ids"], row["labels"])
+            for row in trainer.train_dataset
+        }
 
     return prepare
 
@@ -101,7 +119,9 @@ def columns_for_trl(rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 def ends_on_a_boundary(row: Mapping[str, str], tokenizer) -> bool:
     prompt_ids = encode_prompt(row["instruction"], row["input"], tokenizer)
-    together = tokenizer(format_prompt(row["instruction"], row["input"]) + row["output"])["input_ids"]
+    together = tokenizer(format_prompt(row["instruction"], row["input"]) + row["output"])[
+        "input_ids"
+    ]
     return together[: len(prompt_ids)] == prompt_ids
 
 
@@ -109,7 +129,9 @@ def supervised(labels: Sequence[int]) -> list[int]:
     return [label for label in labels if label != IGNORE_INDEX]
 
 
-def test_ids_and_labels_equal_trls_where_the_prompt_ends_on_a_token_boundary(rows, tokenizer, prepare):
+def test_ids_and_labels_equal_trls_where_the_prompt_ends_on_a_token_boundary(
+    rows, tokenizer, prepare
+):
     prepared = prepare(columns_for_trl(rows))
     assert sorted(prepared) == list(range(len(rows)))
     boundary = [number for number, row in enumerate(rows) if ends_on_a_boundary(row, tokenizer)]
@@ -124,26 +146,40 @@ def test_elsewhere_trl_moves_the_prompts_last_space_into_the_answer(rows, tokeni
     merged = [number for number, row in enumerate(rows) if not ends_on_a_boundary(row, tokenizer)]
     assert len(merged) >= FEWEST
     for number in merged:
-        row, theirs, ours = rows[number], prepared[number], encode_example(rows[number], tokenizer, 100_000)
+        row, theirs, ours = (
+            rows[number],
+            prepared[number],
+            encode_example(rows[number], tokenizer, 100_000),
+        )
         assert theirs.input_ids != ours["input_ids"]
-        assert tokenizer.decode(theirs.input_ids) == tokenizer.decode(ours["input_ids"])  # the same text …
+        assert tokenizer.decode(theirs.input_ids) == tokenizer.decode(
+            ours["input_ids"]
+        )  # the same text …
         assert tokenizer.decode(supervised(ours["labels"])) == row["output"] + tokenizer.eos_token
-        assert tokenizer.decode(supervised(theirs.labels)) == " " + row["output"] + tokenizer.eos_token  # … cut elsewhere
+        assert (
+            tokenizer.decode(supervised(theirs.labels)) == " " + row["output"] + tokenizer.eos_token
+        )  # … cut elsewhere
         # The prompt that TRL trains on is ours without its last token, a space: not what generation would start from.
         prompt_ids = encode_prompt(row["instruction"], row["input"], tokenizer)
         assert tokenizer.decode(prompt_ids[-1:]) == " "
         assert theirs.input_ids[: theirs.labels.count(IGNORE_INDEX)] == prompt_ids[:-1]
 
 
-def test_trls_prompts_are_whole_again_when_the_space_belongs_to_the_answer(rows, tokenizer, prepare):
+def test_trls_prompts_are_whole_again_when_the_space_belongs_to_the_answer(
+    rows, tokenizer, prepare
+):
     """What a TRL user does about it: no space at the prompt's end, one at the answer's beginning. Then all masks agree with ours."""
     columns = columns_for_trl(rows)
     prompts = [prompt.removesuffix(" ") for prompt in columns["prompt"]]
-    prepared = prepare({"prompt": prompts, "completion": [" " + text for text in columns["completion"]]})
+    prepared = prepare(
+        {"prompt": prompts, "completion": [" " + text for text in columns["completion"]]}
+    )
     for number, prompt in enumerate(prompts):
         prompt_ids = tokenizer(prompt)["input_ids"]
         answer_ids = [*tokenizer(" " + rows[number]["output"])["input_ids"], tokenizer.eos_token_id]
-        assert prepared[number] == Prepared(prompt_ids + answer_ids, [IGNORE_INDEX] * len(prompt_ids) + answer_ids), rows[number]
+        assert prepared[number] == Prepared(
+            prompt_ids + answer_ids, [IGNORE_INDEX] * len(prompt_ids) + answer_ids
+        ), rows[number]
 
 
 @pytest.mark.parametrize("max_length", [24, 32, 256])
@@ -168,10 +204,17 @@ def test_masks_equal_trls_when_it_is_given_our_ids(rows, tokenizer, prepare):
     """From ids and a completion mask TRL's own code builds exactly our labels, for every row."""
     encoded = [encode_example(row, tokenizer, 100_000) for row in rows]
     ids = [example["input_ids"] for example in encoded]
-    prompt_lengths = [len(encode_prompt(row["instruction"], row["input"], tokenizer)) for row in rows]
-    masks = [[0] * length + [1] * (len(row_ids) - length) for row_ids, length in zip(ids, prompt_lengths, strict=True)]
+    prompt_lengths = [
+        len(encode_prompt(row["instruction"], row["input"], tokenizer)) for row in rows
+    ]
+    masks = [
+        [0] * length + [1] * (len(row_ids) - length)
+        for row_ids, length in zip(ids, prompt_lengths, strict=True)
+    ]
     asked_for = prepare({"input_ids": ids, "completion_mask": masks}, completion_only_loss=True)
-    assert [asked_for[number].labels for number in range(len(rows))] == [example["labels"] for example in encoded]
+    assert [asked_for[number].labels for number in range(len(rows))] == [
+        example["labels"] for example in encoded
+    ]
     # Unasked, TRL ignores the mask of a tokenized data set, and the prompt is trained on too.
     unasked = prepare({"input_ids": ids, "completion_mask": masks})
     assert [unasked[number].labels for number in range(len(rows))] == ids
@@ -179,13 +222,25 @@ def test_masks_equal_trls_when_it_is_given_our_ids(rows, tokenizer, prepare):
 
 def test_our_rows_pass_through_trl_unchanged(rows, tokenizer, prepare):
     encoded = [encode_example(row, tokenizer, 100_000) for row in rows]
-    columns = {column: [example[column] for example in encoded] for column in ("input_ids", "labels")}
+    columns = {
+        column: [example[column] for example in encoded] for column in ("input_ids", "labels")
+    }
     prepared = prepare(columns)
-    assert [prepared[number] for number in range(len(rows))] == [Prepared(example["input_ids"], example["labels"]) for example in encoded]
+    assert [prepared[number] for number in range(len(rows))] == [
+        Prepared(example["input_ids"], example["labels"]) for example in encoded
+    ]
 
 
-def test_an_end_token_that_somebody_typed_ends_the_answer_for_trl_and_is_text_for_us(tokenizer, prepare):
+def test_an_end_token_that_somebody_typed_ends_the_answer_for_trl_and_is_text_for_us(
+    tokenizer, prepare
+):
     row = {"instruction": "怎么结束？", "input": "", "output": f"用{tokenizer.eos_token}"}
     theirs, ours = prepare(columns_for_trl([row]))[0], encode_example(row, tokenizer)
-    assert theirs.input_ids.count(tokenizer.eos_token_id) == ours["input_ids"].count(tokenizer.eos_token_id) == 1
-    assert tokenizer.decode(theirs.input_ids) + tokenizer.eos_token == tokenizer.decode(ours["input_ids"])
+    assert (
+        theirs.input_ids.count(tokenizer.eos_token_id)
+        == ours["input_ids"].count(tokenizer.eos_token_id)
+        == 1
+    )
+    assert tokenizer.decode(theirs.input_ids) + tokenizer.eos_token == tokenizer.decode(
+        ours["input_ids"]
+    )

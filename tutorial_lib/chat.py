@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tutorial_lib.console import run_command
+from tutorial_lib.command import run_command
 from tutorial_lib.inference import answer
 from tutorial_lib.models import load_model, load_tokenizer, pick_device
 from tutorial_lib.profiles import get_profile
@@ -13,18 +13,42 @@ from tutorial_lib.profiles import get_profile
 def main(arguments: Sequence[str] | None = None) -> None:
     """Answer each line of standard input until it ends, or until an empty line."""
     profile = get_profile()
-    parser = argparse.ArgumentParser(prog="python -m tutorial_lib.chat", description="Talk to a fine-tuned model.")
-    parser.add_argument("--model", default=profile.model, help=f"a folder or hub id (default: the base model, {profile.model})")
-    parser.add_argument("--max-new-tokens", type=int, default=profile.max_new_tokens, help="longest answer, in tokens")
-    parser.add_argument("--temperature", type=float, help="draw answers by chance; the default takes the likeliest token each time")
+    parser = argparse.ArgumentParser(
+        prog="python -m tutorial_lib.chat", description="Talk to a fine-tuned model."
+    )
+    parser.add_argument(
+        "--model",
+        default=profile.model,
+        help=f"a folder or hub id (default: the base model, {profile.model})",
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=profile.max_new_tokens,
+        help="longest answer, in tokens",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        help="draw answers by chance; the default takes the likeliest token each time",
+    )
     options = parser.parse_args(arguments)
     tokenizer, model = load_tokenizer(options.model), load_model(options.model)
     model.to(pick_device())
-    sampling = {"do_sample": True, "temperature": options.temperature} if options.temperature else {}
+    sampling = (
+        {"do_sample": True, "temperature": options.temperature} if options.temperature else {}
+    )
     if sys.stdin.isatty():
         print("Ask in Chinese or English; an empty line ends the chat. Each question stands alone.")
     while question := _read_question():
-        reply = answer([question], model, tokenizer, max_new_tokens=options.max_new_tokens, progress=False, **sampling)[0]
+        reply = answer(
+            [question],
+            model,
+            tokenizer,
+            max_new_tokens=options.max_new_tokens,
+            progress=False,
+            **sampling,
+        )[0]
         print(reply.text.strip() + ("" if reply.stopped else " …"), flush=True)
 
 

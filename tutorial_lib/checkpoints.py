@@ -6,22 +6,17 @@ import logging
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from tutorial_lib.errors import OutputError
-from tutorial_lib.files import replacing
+from tutorial_lib.run_folder import replacing
 
 logger = logging.getLogger(__name__)
 
 SEAL_FILE = "sha256.json"  # file name -> SHA-256, of every file beside it
-LOCK_FILE = ".lock"
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -50,7 +45,13 @@ class SealCheckpoints(TrainerCallback):
     def __init__(self, keep: int = 1) -> None:
         self.keep = keep
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         """Seal the checkpoint that has just been written; the first process does it for all."""
         if not state.is_world_process_zero:
             return
@@ -78,19 +79,37 @@ class StopOnInterrupt(TrainerCallback):
         self._asked = False
         self._before: object = None
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         """Listen from now on. Python hears signals in the main thread only; several processes would not stop at the same step."""
         self.stopped_at, self._asked = None, False
         if threading.current_thread() is threading.main_thread() and args.world_size == 1:
             self._before = signal.signal(signal.SIGINT, self._ask)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         """Save and stop where that was asked for."""
         if self._asked:
             self.stopped_at = state.global_step
             control.should_save = control.should_training_stop = True
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         """Listen no more, and say how to go on."""
         self._restore()
         if self.stopped_at is not None:
@@ -109,42 +128,12 @@ class StopOnInterrupt(TrainerCallback):
             self._before = None
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Keep other runs out of `folder` (made where it is missing) until the block or this process ends, however it ends.
-
-    Raises:
-        OutputError: another run holds it, or it can't be made.
-    """
-    make_folder(folder)
-    lock = FileLock(folder / LOCK_FILE, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise OutputError(f"another run is training into {folder}: wait until it ends, or give --out another folder") from None
-    try:
-        yield
-    finally:
-        (folder / LOCK_FILE).unlink(missing_ok=True)
-        lock.release()
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
-
-    Raises:
-        OutputError: it can't be made.
-    """
-    if folder.is_file():
-        raise OutputError(f"{folder} is a file: give --out a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} can't be made: {error.strerror}; give --out a folder that you may write to") from None
-
-
 def _checkpoints(folder: Path) -> list[Path]:
-    numbered = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rpartition("-")[2].isdigit()]
+    numbered = [
+        path
+        for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if path.name.rpartition("-")[2].isdigit()
+    ]
     return sorted(numbered, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
@@ -162,13 +151,21 @@ def _trouble(checkpoint: Path) -> str | None:
     except (OSError, ValueError):
         return f"its {SEAL_FILE} is damaged"
     found = _checksums(checkpoint)
-    changed = sorted(name for name in {*noted, *found} if noted.get(name) != found.get(name)) if isinstance(noted, dict) else [SEAL_FILE]
+    changed = (
+        sorted(name for name in {*noted, *found} if noted.get(name) != found.get(name))
+        if isinstance(noted, dict)
+        else [SEAL_FILE]
+    )
     return f"{', '.join(changed)} changed since it was written" if changed else None
 
 
 def _checksums(checkpoint: Path) -> dict[str, str]:
     sums = {}
-    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != SEAL_FILE):
+    for path in sorted(
+        path for path in checkpoint.rglob("*") if path.is_file() and path.name != SEAL_FILE
+    ):
         with path.open("rb") as file:
-            sums[str(path.relative_to(checkpoint))] = hashlib.file_digest(file, "sha256").hexdigest()
+            sums[str(path.relative_to(checkpoint))] = hashlib.file_digest(
+                file, "sha256"
+            ).hexdigest()
     return sums

@@ -22,10 +22,10 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbconvert import HTMLExporter
 from nbconvert.filters import strip_ansi
 
-from tutorial_lib.console import run_command
+from tutorial_lib.command import run_command
 from tutorial_lib.errors import LabError
 from tutorial_lib.profiles import get_profile, runs_dir
-from tutorial_lib.static import static_copy
+from tutorial_lib.publish.without_kernel import static_copy
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 TABLE_TAG = "before-after"  # of the cell whose output is repeated at the end
@@ -46,9 +46,18 @@ KEEP_MEMORY = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the notebooks, all or the chosen ones."""
-    parser = argparse.ArgumentParser(prog="python -m tutorial_lib.course", description="Run the whole course without a browser.")
-    parser.add_argument("notebooks", nargs="*", help="numbers or names, e.g. 03 or 07_trainer (default: all)")
-    parser.add_argument("--folder", type=Path, default=NOTEBOOKS, help="where the notebooks are (default: the course's own)")
+    parser = argparse.ArgumentParser(
+        prog="python -m tutorial_lib.course", description="Run the whole course without a browser."
+    )
+    parser.add_argument(
+        "notebooks", nargs="*", help="numbers or names, e.g. 03 or 07_trainer (default: all)"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=NOTEBOOKS,
+        help="where the notebooks are (default: the course's own)",
+    )
     options = parser.parse_args(arguments)
     chosen = _choose(options.notebooks, options.folder)
     out = runs_dir() / "course"
@@ -59,8 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{len(chosen)} notebooks, {BESIDE} at a time; a line when one is done", flush=True)
         _run_beside(groups, out)
     _run_in_turn(alone, out)
-    print(f"\n{len(chosen)} notebooks in {time.perf_counter() - begin:.0f} s; executed notebooks and HTML: {out}\n")
-    tables = [tagged_output(nbformat.read(out / path.name, as_version=4), TABLE_TAG) for path in chosen]
+    print(
+        f"\n{len(chosen)} notebooks in {time.perf_counter() - begin:.0f} s; executed notebooks and HTML: {out}\n"
+    )
+    tables = [
+        tagged_output(nbformat.read(out / path.name, as_version=4), TABLE_TAG) for path in chosen
+    ]
     print(next((table for table in reversed(tables) if table), ""), end="")
 
 
@@ -76,7 +89,9 @@ def _plan(chosen: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
             groups.setdefault(first if first in numbers else number, []).append(path)
     begun_first = [number for number in LONGEST if number in groups]
     ordered = begun_first + [number for number in groups if number not in begun_first]
-    return [groups[number] for number in ordered], [path for path in chosen if _number(path) in ALONE]
+    return [groups[number] for number in ordered], [
+        path for path in chosen if _number(path) in ALONE
+    ]
 
 
 def _run_beside(groups: Sequence[Sequence[Path]], out: Path) -> None:
@@ -101,14 +116,18 @@ def _run_beside(groups: Sequence[Sequence[Path]], out: Path) -> None:
             raise error
 
 
-def _run_in_turn(chosen: Sequence[Path], out: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+def _run_in_turn(
+    chosen: Sequence[Path], out: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> None:
     for path in chosen:
         start = time.perf_counter()
         run_notebook(path, out, environment)
         print(f"{path.stem:<28}{time.perf_counter() - start:>5.0f} s", flush=True)
 
 
-def run_notebook(path: Path, out: Path, environment: Mapping[str, str] = MappingProxyType({})) -> nbformat.NotebookNode:
+def run_notebook(
+    path: Path, out: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> nbformat.NotebookNode:
     """Execute one notebook and write it, with its HTML, to `out`.
 
     What was executed is written even when a cell fails, so that its error can be read where it happened. `environment` is added to this
@@ -118,12 +137,19 @@ def run_notebook(path: Path, out: Path, environment: Mapping[str, str] = Mapping
         LabError: a cell failed; says which notebook and shows the error's last line.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
     try:
         # A kernel's own log lines would stand between our progress lines.
         client.execute(env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise LabError(f"{path.name} failed: {strip_ansi(str(error)).strip().splitlines()[-1]} (see {out / path.name})") from None
+        raise LabError(
+            f"{path.name} failed: {strip_ansi(str(error)).strip().splitlines()[-1]} (see {out / path.name})"
+        ) from None
     finally:
         nbformat.write(notebook, out / path.name)
         html, _ = HTMLExporter().from_notebook_node(static_copy(notebook))
@@ -152,9 +178,15 @@ def _choose(names: Sequence[str], folder: Path) -> list[Path]:
         sys.exit(f"error: no notebooks in {folder}: run this from a checkout of the course")
     chosen = []
     for name in names:
-        found = [path for path in available if path.stem == name.removesuffix(".ipynb") or _number(path) == name]
+        found = [
+            path
+            for path in available
+            if path.stem == name.removesuffix(".ipynb") or _number(path) == name
+        ]
         if not found:
-            raise LabError(f"no notebook {name!r}: choose from {', '.join(path.stem for path in available)}")
+            raise LabError(
+                f"no notebook {name!r}: choose from {', '.join(path.stem for path in available)}"
+            )
         chosen += found
     return chosen or available
 

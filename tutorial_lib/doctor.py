@@ -18,14 +18,25 @@ import torch
 from huggingface_hub import constants
 from packaging.requirements import Requirement
 
-from tutorial_lib.console import run_command
+from tutorial_lib.command import run_command
 from tutorial_lib.hub import endpoint_trouble
 from tutorial_lib.models import TINYWORLD_BASE, pick_device
 from tutorial_lib.profiles import PROFILES, get_profile, runs_dir
 
 DISTRIBUTION = "full-fine-tuning-lab"
-SHOWN_PACKAGES = ("torch", "transformers", "datasets", "accelerate", "jupyterlab", "ipywidgets", "matplotlib")
-TINY_MEMORY, TINY_DISK = 3.0, 2.0  # GiB that the `tiny` profile takes at most, notebooks side by side
+SHOWN_PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "jupyterlab",
+    "ipywidgets",
+    "matplotlib",
+)
+TINY_MEMORY, TINY_DISK = (
+    3.0,
+    2.0,
+)  # GiB that the `tiny` profile takes at most, notebooks side by side
 ARTICLE_GPU_MEMORY = 16.0  # GiB, the article's figure for a batch of 4 x 256 in float32
 
 Verdict = Literal["good", "slow", "mend"]
@@ -53,7 +64,18 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything that the course depends on; takes a second, or some five where the hub does not answer."""
-    return [_python(), *_packages(), _cores(), _memory(), _disk(), _device(), _base_model(), _hub(), _cache(), _profile()]
+    return [
+        _python(),
+        *_packages(),
+        _cores(),
+        _memory(),
+        _disk(),
+        _device(),
+        _base_model(),
+        _hub(),
+        _cache(),
+        _profile(),
+    ]
 
 
 def as_text(findings: Sequence[Finding]) -> str:
@@ -77,31 +99,53 @@ def as_html(findings: Sequence[Finding]) -> str:
         + "</tr>"
         for finding in findings
     )
-    head = "".join(f'<th style="text-align:left">{name}</th>' for name in ("", "what", "found", "what it means, what to do"))
+    head = "".join(
+        f'<th style="text-align:left">{name}</th>'
+        for name in ("", "what", "found", "what it means, what to do")
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _python() -> Finding:
-    return Finding("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", "good")
+    return Finding(
+        "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", "good"
+    )
 
 
 def _packages() -> list[Finding]:
-    wanted = {requirement.name: requirement for requirement in map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])}
+    wanted = {
+        requirement.name: requirement
+        for requirement in map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
+    }
     findings = []
     for name in SHOWN_PACKAGES:
         # torch itself says for which hardware it was built; its package's metadata need not.
-        version, range_ = torch.__version__ if name == "torch" else importlib.metadata.version(name), wanted[name].specifier
+        version, range_ = (
+            torch.__version__ if name == "torch" else importlib.metadata.version(name),
+            wanted[name].specifier,
+        )
         fits = range_.contains(version, prereleases=True)
-        hint = "" if fits else f"the course needs {range_}: pip install -c constraints.txt -e . in the course's folder"
+        hint = (
+            ""
+            if fits
+            else f"the course needs {range_}: pip install -c constraints.txt -e . in the course's folder"
+        )
         findings.append(Finding(name, version, "good" if fits else "mend", hint))
     return findings
 
 
 def _cores() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     if cores == 1:
         return Finding("cores", "1", "slow", "training in 07 may take twice the time that it tells")
-    return Finding("cores", f"{cores}; torch uses {torch.get_num_threads()} threads", "good", "keep other programs quiet while 07 trains")
+    return Finding(
+        "cores",
+        f"{cores}; torch uses {torch.get_num_threads()} threads",
+        "good",
+        "keep other programs quiet while 07 trains",
+    )
 
 
 def _memory() -> Finding:
@@ -110,7 +154,10 @@ def _memory() -> Finding:
     found = f"{free:.1f} of {total:.1f} GiB free"
     if free < TINY_MEMORY:
         return Finding(
-            "memory", found, "mend", f"close other programs or notebooks (Kernel > Shut Down All): {TINY_MEMORY:.0f} GiB must be free"
+            "memory",
+            found,
+            "mend",
+            f"close other programs or notebooks (Kernel > Shut Down All): {TINY_MEMORY:.0f} GiB must be free",
         )
     return Finding("memory", found, "good")
 
@@ -122,25 +169,42 @@ def _disk() -> Finding:
     found = f"{free:.0f} GiB free for {folder.name}/"
     if free < TINY_DISK:
         return Finding(
-            "disk", found, "mend", f"free some, or set TUTORIAL_RUNS to a folder on another disk: {TINY_DISK:.0f} GiB must be free"
+            "disk",
+            found,
+            "mend",
+            f"free some, or set TUTORIAL_RUNS to a folder on another disk: {TINY_DISK:.0f} GiB must be free",
         )
     return Finding("disk", found, "good")
 
 
 def _gpu_memory(device: torch.device) -> float | None:
     """GiB of a CUDA device; other accelerators share the machine's memory or do not tell."""
-    return torch.cuda.get_device_properties(device).total_memory / 2**30 if device.type == "cuda" else None
+    return (
+        torch.cuda.get_device_properties(device).total_memory / 2**30
+        if device.type == "cuda"
+        else None
+    )
 
 
 def _device() -> Finding:
     device = pick_device()
     if device.type == "cpu":
-        return Finding("GPU", "none: everything runs on the CPU", "slow", "fine for the tiny profile; the article's own model needs a GPU")
+        return Finding(
+            "GPU",
+            "none: everything runs on the CPU",
+            "slow",
+            "fine for the tiny profile; the article's own model needs a GPU",
+        )
     memory = _gpu_memory(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     found = f"{name}" + (f", {memory:.0f} GiB" if memory else "")
     if memory and memory < ARTICLE_GPU_MEMORY:
-        return Finding("GPU", found, "good", f"fine for tiny; the article's model takes {ARTICLE_GPU_MEMORY:.0f} GiB")
+        return Finding(
+            "GPU",
+            found,
+            "good",
+            f"fine for tiny; the article's model takes {ARTICLE_GPU_MEMORY:.0f} GiB",
+        )
     return Finding("GPU", found, "good")
 
 
@@ -148,14 +212,24 @@ def _base_model() -> Finding:
     weights = TINYWORLD_BASE / "model.safetensors"
     if not weights.is_file():
         return Finding(
-            "TinyWorld's base", "missing", "mend", "the checkout is not whole: git status tells what is gone, git restore brings it back"
+            "TinyWorld's base",
+            "missing",
+            "mend",
+            "the checkout is not whole: git status tells what is gone, git restore brings it back",
         )
-    return Finding("TinyWorld's base", f"{weights.stat().st_size / 1e6:.1f} MB, ships with the kit", "good")
+    return Finding(
+        "TinyWorld's base", f"{weights.stat().st_size / 1e6:.1f} MB, ships with the kit", "good"
+    )
 
 
 def _hub() -> Finding:
     if constants.HF_HUB_OFFLINE:
-        return Finding("hub", "HF_HUB_OFFLINE is set: it is never asked", "good", "models and data come from the cache or from folders")
+        return Finding(
+            "hub",
+            "HF_HUB_OFFLINE is set: it is never asked",
+            "good",
+            "models and data come from the cache or from folders",
+        )
     trouble = endpoint_trouble()
     if trouble is None:
         return Finding("hub", f"{constants.ENDPOINT} answers", "good")
@@ -166,19 +240,33 @@ def _hub() -> Finding:
 
 def _cache() -> Finding:
     cache = Path(constants.HF_HUB_CACHE)
-    kept = len([folder for folder in cache.glob("*--*") if folder.is_dir()]) if cache.is_dir() else 0
-    return Finding("downloads", f"{kept} kept in the hub's cache", "good", "HF_HOME moves the cache to another disk")
+    kept = (
+        len([folder for folder in cache.glob("*--*") if folder.is_dir()]) if cache.is_dir() else 0
+    )
+    return Finding(
+        "downloads",
+        f"{kept} kept in the hub's cache",
+        "good",
+        "HF_HOME moves the cache to another disk",
+    )
 
 
 def _profile() -> Finding:
     profile, device = get_profile(), pick_device()
     if profile.name == "tiny":
-        return Finding("profile", "tiny", "good", "the default: its model and data ship with the kit, no GPU and no network needed")
+        return Finding(
+            "profile",
+            "tiny",
+            "good",
+            "the default: its model and data ship with the kit, no GPU and no network needed",
+        )
     memory = _gpu_memory(device)
     if device.type == "cpu" or (memory and memory < ARTICLE_GPU_MEMORY):
         hint = f"{PROFILES['article'].model} takes {ARTICLE_GPU_MEMORY:.0f} GiB of a GPU; without one, unset TUTORIAL_PROFILE"
         return Finding("profile", profile.name, "slow", hint)
-    return Finding("profile", profile.name, "good", f"model {profile.model}, data {profile.dataset}")
+    return Finding(
+        "profile", profile.name, "good", f"model {profile.model}, data {profile.dataset}"
+    )
 
 
 def main() -> None:

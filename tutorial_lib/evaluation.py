@@ -37,7 +37,9 @@ def is_exact(expected: str, answer: Answer) -> bool:
 
 
 def exact_match(
-    rows: Sequence[Mapping[str, str]], answers: Sequence[Answer], by: Sequence[str] = ("task", "language")
+    rows: Sequence[Mapping[str, str]],
+    answers: Sequence[Answer],
+    by: Sequence[str] = ("task", "language"),
 ) -> dict[tuple[str, ...], Score]:
     """Count exactly right answers, in groups.
 

@@ -55,13 +55,21 @@ def encode_texts(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> li
     if not texts:
         return []
     if not tokenizer.is_fast:
-        return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)["input_ids"]
+        return tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+        )["input_ids"]
     # As the call above would set it up; the next call through transformers sets what that one needs.
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
     backend.encode_special_tokens = True
-    return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return [
+        encoding.ids
+        for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)
+    ]
 
 
 def encode_example(
@@ -96,7 +104,13 @@ def encode_example(
     instruction, input, output = check_example(example)
     prompt = format_prompt(instruction, input) if prompt is None else prompt
     prompt_ids = encode_text(prompt, tokenizer)
-    response_ids = respond(prompt_ids, encode_text(output, tokenizer), tokenizer.eos_token_id, max_length, keep_end=keep_end)
+    response_ids = respond(
+        prompt_ids,
+        encode_text(output, tokenizer),
+        tokenizer.eos_token_id,
+        max_length,
+        keep_end=keep_end,
+    )
     return EncodedExample(
         input_ids=prompt_ids + response_ids,
         attention_mask=[1] * (len(prompt_ids) + len(response_ids)),
@@ -110,13 +124,24 @@ def check_example(example: Mapping[str, str]) -> tuple[str, str, str]:
     Raises:
         RowError: the row lacks a column, a value is no text, or the output is empty; names the column.
     """
-    instruction, input, output = (_text(example, column) for column in ("instruction", "input", "output"))
+    instruction, input, output = (
+        _text(example, column) for column in ("instruction", "input", "output")
+    )
     if not output:
-        raise RowError("column 'output' is empty: there is nothing to learn from this row; fill it or drop the row")
+        raise RowError(
+            "column 'output' is empty: there is nothing to learn from this row; fill it or drop the row"
+        )
     return instruction, input, output
 
 
-def respond(prompt_ids: Sequence[int], output_ids: Sequence[int], end_id: int, max_length: int, *, keep_end: bool = False) -> list[int]:
+def respond(
+    prompt_ids: Sequence[int],
+    output_ids: Sequence[int],
+    end_id: int,
+    max_length: int,
+    *,
+    keep_end: bool = False,
+) -> list[int]:
     """Return the ids that follow the prompt's in a row of at most `max_length`: the output's and the end, cut as ``encode_example`` says.
 
     Raises:
@@ -134,7 +159,9 @@ def respond(prompt_ids: Sequence[int], output_ids: Sequence[int], end_id: int, m
     return response_ids
 
 
-def join_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def join_rows(
+    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return what ``encode_example`` returns of each row, all rows behind each other.
 
     A data set keeps a column of lists as one long array and the places where its rows begin. Made so at once, the columns cost little; a
@@ -144,13 +171,23 @@ def join_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int
         Where each row begins, and the end of the last (int64, one longer than there are rows), and ``input_ids``, ``attention_mask``,
         ``labels`` (int64, as long as all rows together).
     """
-    prompt_lengths, response_lengths = (np.fromiter(map(len, part), dtype=np.int64, count=len(part)) for part in (prompts, responses))
+    prompt_lengths, response_lengths = (
+        np.fromiter(map(len, part), dtype=np.int64, count=len(part))
+        for part in (prompts, responses)
+    )
     begins = np.concatenate(([0], np.cumsum(prompt_lengths + response_lengths)))
     ids = chain.from_iterable(chain.from_iterable(zip(prompts, responses, strict=True)))
     input_ids = np.fromiter(ids, dtype=np.int64, count=begins[-1])
-    of_prompt = np.repeat(np.tile([True, False], len(prompts)), np.stack([prompt_lengths, response_lengths], axis=1).ravel())
+    of_prompt = np.repeat(
+        np.tile([True, False], len(prompts)),
+        np.stack([prompt_lengths, response_lengths], axis=1).ravel(),
+    )
     labels = np.where(of_prompt, IGNORE_INDEX, input_ids)
-    return begins, {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids), "labels": labels}
+    return begins, {
+        "input_ids": input_ids,
+        "attention_mask": np.ones_like(input_ids),
+        "labels": labels,
+    }
 
 
 def _text(example: Mapping[str, str], column: str) -> str:
@@ -159,7 +196,9 @@ def _text(example: Mapping[str, str], column: str) -> str:
         found = "it is missing" if column not in example else f"found {type(value).__name__}"
         raise RowError(f"column {column!r} must be text: {found}; fill it or drop the row")
     if not is_encodable(value):
-        raise RowError(f"column {column!r} holds half a character (a lone surrogate), which is no text; mend it or drop the row")
+        raise RowError(
+            f"column {column!r} holds half a character (a lone surrogate), which is no text; mend it or drop the row"
+        )
     return value
 
 

@@ -11,7 +11,12 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from tutorial_lib.errors import DataError, HubUnreachableError, LabError, ModelError
 
 PROBE_TIMEOUT = 5.0  # seconds until a hub that does not answer counts as unreachable
-HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")  # what huggingface_hub has spoken with, by version
+HTTP_LIBRARIES = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+)  # what huggingface_hub has spoken with, by version
 # A file that every repository of this kind has: is it in the cache?
 MARKER = {"model": "config.json", "dataset": "README.md"}
 
@@ -37,7 +42,9 @@ def require_reachable(repo_id: str, repo_type: Literal["model", "dataset"]) -> N
         status = error.response.status_code if error.response is not None else "no status"
         raise _unreachable(repo_id, repo_type, f"{constants.ENDPOINT} answered {status}") from None
     except Exception as error:  # whatever the HTTP library raises for no route, no name, no answer
-        raise _unreachable(repo_id, repo_type, f"{constants.ENDPOINT} can't be reached ({type(error).__name__})") from None
+        raise _unreachable(
+            repo_id, repo_type, f"{constants.ENDPOINT} can't be reached ({type(error).__name__})"
+        ) from None
 
 
 def endpoint_trouble(timeout: float = PROBE_TIMEOUT) -> str | None:
@@ -49,16 +56,23 @@ def endpoint_trouble(timeout: float = PROBE_TIMEOUT) -> str | None:
     return None
 
 
-def cut_off(error: BaseException, repo_id: str, repo_type: Literal["model", "dataset"]) -> HubUnreachableError | None:
+def cut_off(
+    error: BaseException, repo_id: str, repo_type: Literal["model", "dataset"]
+) -> HubUnreachableError | None:
     """Return the error to raise where `error` goes back to a connection that broke, else None.
 
     The libraries wrap it in an error of their own, which then speaks of files that are missing.
     """
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, ConnectionError | TimeoutError) or type(seen).__module__.partition(".")[0] in HTTP_LIBRARIES:
+        if (
+            isinstance(seen, ConnectionError | TimeoutError)
+            or type(seen).__module__.partition(".")[0] in HTTP_LIBRARIES
+        ):
             return _unreachable(
-                repo_id, repo_type, f"the connection to {constants.ENDPOINT} broke ({type(seen).__name__}); what has arrived is kept"
+                repo_id,
+                repo_type,
+                f"the connection to {constants.ENDPOINT} broke ({type(seen).__name__}); what has arrived is kept",
             )
         seen = seen.__cause__ or seen.__context__
     return None
@@ -66,18 +80,27 @@ def cut_off(error: BaseException, repo_id: str, repo_type: Literal["model", "dat
 
 def looks_like_folder(source: str) -> bool:
     """Tell a path from a hub id: a hub id is ``name`` or ``owner/name``, without a leading dot, slash or tilde."""
-    return source.startswith((".", "/", "~", os.sep)) or source.count("/") > 1 or "\\" in source or Path(source).exists()
+    return (
+        source.startswith((".", "/", "~", os.sep))
+        or source.count("/") > 1
+        or "\\" in source
+        or Path(source).exists()
+    )
 
 
 def not_found(source: str, kind: Literal["model", "dataset"]) -> LabError:
     """Return the error for a source that is neither a folder here nor a repository on the hub."""
     what = "model" if kind == "model" else "data set"
     error = ModelError if kind == "model" else DataError
-    return error(f"no {what} {source!r}: there is no such folder here, and the hub has no such repository; check the spelling")
+    return error(
+        f"no {what} {source!r}: there is no such folder here, and the hub has no such repository; check the spelling"
+    )
 
 
 def _is_cached(repo_id: str, repo_type: str) -> bool:
-    return isinstance(huggingface_hub.try_to_load_from_cache(repo_id, MARKER[repo_type], repo_type=repo_type), str)
+    return isinstance(
+        huggingface_hub.try_to_load_from_cache(repo_id, MARKER[repo_type], repo_type=repo_type), str
+    )
 
 
 def _unreachable(repo_id: str, repo_type: str, reason: str) -> HubUnreachableError:

@@ -35,7 +35,9 @@ class Answer:
     stopped: bool
 
 
-def build_pipeline(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TextGenerationPipeline:
+def build_pipeline(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> TextGenerationPipeline:
     """Return ``pipeline("text-generation")`` on the model's own device, with a tokenizer of its own.
 
     The pipeline sets ``padding_side`` in place; a copy keeps the caller's tokenizer as it was. Special tokens that somebody typed into a
@@ -71,7 +73,10 @@ def answer(
     Returns:
         One Answer a question, in the order of `questions`.
     """
-    rows = [{"instruction": question} if isinstance(question, str) else question for question in questions]
+    rows = [
+        {"instruction": question} if isinstance(question, str) else question
+        for question in questions
+    ]
     prompts = [format_prompt(row["instruction"], row.get("input") or "") for row in rows]
     lengths = [len(encode_text(prompt, tokenizer)) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lengths.__getitem__)
@@ -113,7 +118,13 @@ def _chunks(order: Sequence[int], tokens: Sequence[int], size: int | None) -> li
 
 @torch.inference_mode()
 def next_token_probabilities(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> torch.Tensor:
     """Return the probability of each token of the vocabulary to be drawn next.
 
@@ -130,7 +141,9 @@ def next_token_probabilities(
     Returns:
         float32, shape (vocabulary size,); sums to 1.
     """
-    inputs = tokenizer(prompt, add_special_tokens=False, split_special_tokens=True, return_tensors="pt").to(model.device)
+    inputs = tokenizer(
+        prompt, add_special_tokens=False, split_special_tokens=True, return_tensors="pt"
+    ).to(model.device)
     scores = model(**inputs).logits[:, -1].float()
     processors = LogitsProcessorList([TemperatureLogitsWarper(float(temperature))])
     if top_k:

@@ -24,7 +24,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from transformers import AutoConfig, AutoModelForCausalLM, BloomConfig, PreTrainedConfig
 from transformers.optimization import Adafactor
 
-from tutorial_lib.console import run_command
+from tutorial_lib.command import run_command
 from tutorial_lib.models import resolve_model
 from tutorial_lib.profiles import PROFILES, get_profile
 
@@ -42,7 +42,11 @@ class Precision:
 
 # Autocast computes in bfloat16 but keeps the weights, and with them gradients and states, in float32.
 PRECISIONS: Mapping[str, Precision] = MappingProxyType(
-    {"float32": Precision(4, 4, 4), "bfloat16 autocast": Precision(4, 4, 4), "bfloat16 weights": Precision(2, 2, 2)}
+    {
+        "float32": Precision(4, 4, 4),
+        "bfloat16 autocast": Precision(4, 4, 4),
+        "bfloat16 weights": Precision(2, 2, 2),
+    }
 )
 BLOCK = 256  # numbers that share a scale in 8-bit states (Dettmers et al., arXiv 2110.02861; bitsandbytes)
 SMALL_TENSOR = 4_096  # elements; bitsandbytes keeps the states of smaller tensors in float32
@@ -69,7 +73,9 @@ PARTS = ("parameters", "gradients", "optimizer states", "activations", "temporar
 CARDS = (8, 16, 24, 48, 80)  # memory of usual graphics cards (GiB)
 
 
-def fixed_memory(parameters: int, precision: str = "float32", optimizer: str = "AdamW") -> dict[str, int]:
+def fixed_memory(
+    parameters: int, precision: str = "float32", optimizer: str = "AdamW"
+) -> dict[str, int]:
     """Return the bytes of ``weights``, ``gradients`` and ``optimizer states``; activations come on top.
 
     Args:
@@ -82,7 +88,10 @@ def fixed_memory(parameters: int, precision: str = "float32", optimizer: str = "
     """
     if parameters < 0:
         raise ValueError(f"parameters is {parameters}: give a number of at least 0")
-    for name, chosen, known in (("precision", precision, PRECISIONS), ("optimizer", optimizer, OPTIMIZERS)):
+    for name, chosen, known in (
+        ("precision", precision, PRECISIONS),
+        ("optimizer", optimizer, OPTIMIZERS),
+    ):
         if chosen not in known:
             raise ValueError(f"{name} {chosen!r} is not known: choose one of {', '.join(known)}")
     size, states = PRECISIONS[precision], OPTIMIZERS[optimizer]
@@ -123,9 +132,13 @@ class Step:
         """Refuse what can't be."""
         fixed_memory(0, self.precision, self.optimizer)
         if min(self.batch, self.length, self.accumulation) < 1:
-            raise ValueError(f"batch {self.batch} × length {self.length}, accumulation {self.accumulation}: each must be at least 1")
+            raise ValueError(
+                f"batch {self.batch} × length {self.length}, accumulation {self.accumulation}: each must be at least 1"
+            )
         if self.released and self.accumulation > 1:
-            raise ValueError(f"accumulation {self.accumulation} with released gradients: a gradient that is let go can't be added to")
+            raise ValueError(
+                f"accumulation {self.accumulation} with released gradients: a gradient that is let go can't be added to"
+            )
 
 
 def estimate_training_memory(model: str | PreTrainedConfig, step: Step = Step()) -> dict[str, int]:
@@ -142,16 +155,26 @@ def estimate_training_memory(model: str | PreTrainedConfig, step: Step = Step())
         ``parameters``, ``gradients``, ``optimizer states``, ``activations``, ``temporary`` and ``peak``, their sum, at the moment of
         the peak. What the optimizer keeps while it works counts as its states.
     """
-    configuration = model if isinstance(model, PreTrainedConfig) else AutoConfig.from_pretrained(resolve_model(model))
+    configuration = (
+        model
+        if isinstance(model, PreTrainedConfig)
+        else AutoConfig.from_pretrained(resolve_model(model))
+    )
     with FakeTensorMode():
         trained, optimizers = _prepare(configuration, step)
         tracker = MemTracker()
         tracker.track_external(trained, *optimizers)
         with tracker, warnings.catch_warnings():
             # The tracker meets an output that is None, says so, and counts nothing for it.
-            warnings.filterwarnings("ignore", message="Expected a tensor or a traceable wrapper-subclass", category=UserWarning)
+            warnings.filterwarnings(
+                "ignore",
+                message="Expected a tensor or a traceable wrapper-subclass",
+                category=UserWarning,
+            )
             _make_states(optimizers)
-            _train_step(trained, optimizers, step, after_backward=tracker.reset_mod_stats)  # it follows one forward pass at a time
+            _train_step(
+                trained, optimizers, step, after_backward=tracker.reset_mod_stats
+            )  # it follows one forward pass at a time
         [snapshot] = tracker.get_tracker_snapshot("peak").values()
     found = {str(kind).split(".")[-1]: size for kind, size in snapshot.items()}
     parts = {
@@ -176,7 +199,9 @@ def plan_training_memory(shape: "ModelShape", step: Step = Step()) -> dict[str, 
     """
     if shape.layers <= FEW_LAYERS[-1]:
         return estimate_training_memory(shape.configuration(), step)
-    few, more = (estimate_training_memory(shape.configuration(layers), step) for layers in FEW_LAYERS)
+    few, more = (
+        estimate_training_memory(shape.configuration(layers), step) for layers in FEW_LAYERS
+    )
     steps = (shape.layers - FEW_LAYERS[0]) / (FEW_LAYERS[1] - FEW_LAYERS[0])
     return {part: round(size + (more[part] - size) * steps) for part, size in few.items()}
 
@@ -227,10 +252,14 @@ SHAPES: Mapping[str, ModelShape] = MappingProxyType(
 )
 
 
-KNOWN_SHAPES: Mapping[str, ModelShape] = MappingProxyType({"Langboat/bloom-800m-zh": SHAPES["0.8 B"]})  # nothing to download for it
+KNOWN_SHAPES: Mapping[str, ModelShape] = MappingProxyType(
+    {"Langboat/bloom-800m-zh": SHAPES["0.8 B"]}
+)  # nothing to download for it
 
 
-def sharded(parts: Mapping[str, int], devices: int, stage: int, gathered: int = 0) -> dict[str, int]:
+def sharded(
+    parts: Mapping[str, int], devices: int, stage: int, gathered: int = 0
+) -> dict[str, int]:
     """Return what each of `devices` holds with ZeRO of this stage (Rajbhandari et al., arXiv 1910.02054).
 
     Stage 1 shards the optimizer's states, 2 the gradients too, 3 the parameters too; activations belong to each device's own rows.
@@ -245,9 +274,15 @@ def sharded(parts: Mapping[str, int], devices: int, stage: int, gathered: int = 
         ValueError: no such stage, or no device.
     """
     if stage not in (0, 1, 2, 3) or devices < 1:
-        raise ValueError(f"ZeRO stage {stage} on {devices} devices: the stage is 0 to 3, and there is at least one device")
+        raise ValueError(
+            f"ZeRO stage {stage} on {devices} devices: the stage is 0 to 3, and there is at least one device"
+        )
     shared = ("optimizer states", "gradients", "parameters")[:stage]
-    each = {part: -(-size // devices) if part in shared else size for part, size in parts.items() if part != "peak"}
+    each = {
+        part: -(-size // devices) if part in shared else size
+        for part, size in parts.items()
+        if part != "peak"
+    }
     if stage == 3 and devices > 1:
         each["temporary"] += gathered
     return {**each, "peak": sum(each.values())}
@@ -263,12 +298,21 @@ def measure_training_memory(configuration: PreTrainedConfig, step: Step = Step()
         ValueError: an optimizer that runs on GPUs only.
         RuntimeError: the measuring process failed.
     """
-    quiet = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1", "MKL_DISABLE_FAST_MM": "1"}
+    quiet = {
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+        "MALLOC_ARENA_MAX": "1",
+        "MKL_DISABLE_FAST_MM": "1",
+    }
     if step.optimizer == "8-bit AdamW":
-        raise ValueError("8-bit AdamW needs bitsandbytes and a GPU: it can be estimated here, not measured")
+        raise ValueError(
+            "8-bit AdamW needs bitsandbytes and a GPU: it can be estimated here, not measured"
+        )
     job = json.dumps({"configuration": configuration.to_dict(), "step": asdict(step)})
     command = [sys.executable, "-m", "tutorial_lib.memory", "--measure"]
-    done = subprocess.run(command, input=job, env={**os.environ, **quiet}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=job, env={**os.environ, **quiet}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"the measuring process failed: {done.stderr.strip().splitlines()[-1:]}")
     return int(done.stdout)
@@ -277,9 +321,12 @@ def measure_training_memory(configuration: PreTrainedConfig, step: Step = Step()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the estimate for a profile's model, or for another."""
     parser = argparse.ArgumentParser(
-        prog="python -m tutorial_lib.memory", description="Memory of a full fine-tuning, without allocating it."
+        prog="python -m tutorial_lib.memory",
+        description="Memory of a full fine-tuning, without allocating it.",
     )
-    parser.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: TUTORIAL_PROFILE, else tiny)")
+    parser.add_argument(
+        "--profile", help=f"{', '.join(PROFILES)} (default: TUTORIAL_PROFILE, else tiny)"
+    )
     parser.add_argument("--model", help="a hub id or local folder; only its configuration is read")
     parser.add_argument("--batch", type=int, help="rows a forward pass (default: the profile's)")
     parser.add_argument("--length", type=int, help="tokens a row (default: the profile's)")
@@ -317,12 +364,20 @@ def _print_table(model: str, base: Step) -> None:
         "AdamW, gradients released": replace(once, released=True),
         "SGD": replace(base, optimizer="SGD"),
     }
-    print(f"{model}: {base.accumulation} × {base.batch} rows × {base.length} tokens a step, GiB at the peak\n")
+    print(
+        f"{model}: {base.accumulation} × {base.batch} rows × {base.length} tokens a step, GiB at the peak\n"
+    )
     print(f"{'':<26}" + "".join(f"{name:>18}" for name in (*PARTS, "peak", "by formula")))
     for label, step in variants.items():
         parts = estimate(step)
         # The article's way: weights, gradients and states, nothing of what depends on the rows.
-        formula = sum(fixed_memory(parts["parameters"] // PRECISIONS[step.precision].weight, step.precision, step.optimizer).values())
+        formula = sum(
+            fixed_memory(
+                parts["parameters"] // PRECISIONS[step.precision].weight,
+                step.precision,
+                step.optimizer,
+            ).values()
+        )
         figures = [*(parts[name] for name in (*PARTS, "peak")), formula]
         print(f"{label:<26}" + "".join(f"{size / GIB:>18.2f}" for size in figures), flush=True)
 
@@ -334,12 +389,18 @@ class _EightBitStates(torch.optim.Optimizer):
         super().__init__(parameters, {})
 
     def step(self, closure: None = None) -> None:
-        for parameter in (p for group in self.param_groups for p in group["params"] if not self.state[p]):
+        for parameter in (
+            p for group in self.param_groups for p in group["params"] if not self.state[p]
+        ):
             small = parameter.numel() < SMALL_TENSOR
             for name in ("exp_avg", "exp_avg_sq"):
-                self.state[parameter][name] = torch.empty(parameter.numel(), dtype=torch.float32 if small else torch.uint8)
+                self.state[parameter][name] = torch.empty(
+                    parameter.numel(), dtype=torch.float32 if small else torch.uint8
+                )
                 if not small:
-                    self.state[parameter][f"{name}_scales"] = torch.empty(math.ceil(parameter.numel() / BLOCK))
+                    self.state[parameter][f"{name}_scales"] = torch.empty(
+                        math.ceil(parameter.numel() / BLOCK)
+                    )
 
 
 def _optimizer_of(step: Step) -> Callable[[Iterable[torch.Tensor]], torch.optim.Optimizer]:
@@ -348,14 +409,20 @@ def _optimizer_of(step: Step) -> Callable[[Iterable[torch.Tensor]], torch.optim.
         "AdamW": lambda parameters: torch.optim.AdamW(parameters, lr=1e-5, **how),
         "8-bit AdamW": _EightBitStates,
         # As Trainer makes it.
-        "Adafactor": lambda parameters: Adafactor(parameters, lr=1e-5, scale_parameter=False, relative_step=False),
-        "SGD with momentum": lambda parameters: torch.optim.SGD(parameters, lr=1e-5, momentum=0.9, **how),
+        "Adafactor": lambda parameters: Adafactor(
+            parameters, lr=1e-5, scale_parameter=False, relative_step=False
+        ),
+        "SGD with momentum": lambda parameters: torch.optim.SGD(
+            parameters, lr=1e-5, momentum=0.9, **how
+        ),
         "SGD": lambda parameters: torch.optim.SGD(parameters, lr=1e-5, **how),
     }
     return makers[step.optimizer]
 
 
-def _prepare(configuration: PreTrainedConfig, step: Step) -> tuple[torch.nn.Module, list[torch.optim.Optimizer]]:
+def _prepare(
+    configuration: PreTrainedConfig, step: Step
+) -> tuple[torch.nn.Module, list[torch.optim.Optimizer]]:
     dtype = torch.bfloat16 if step.precision == "bfloat16 weights" else torch.float32
     model = AutoModelForCausalLM.from_config(configuration, dtype=dtype).train()
     model.config.use_cache = False
@@ -386,10 +453,17 @@ def _make_states(optimizers: Sequence[torch.optim.Optimizer]) -> None:
 
 
 def _train_step(
-    model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: Step, after_backward: Callable[[], None] = lambda: None
+    model: torch.nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    step: Step,
+    after_backward: Callable[[], None] = lambda: None,
 ) -> None:
     ids = torch.randint(0, model.config.vocab_size, (step.batch, step.length))
-    autocast = torch.autocast("cpu", dtype=torch.bfloat16) if step.precision == "bfloat16 autocast" else nullcontext()
+    autocast = (
+        torch.autocast("cpu", dtype=torch.bfloat16)
+        if step.precision == "bfloat16 autocast"
+        else nullcontext()
+    )
     for _ in range(min(step.accumulation, 2)):
         with autocast:
             loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss
@@ -411,7 +485,9 @@ def _measure(configuration: PreTrainedConfig, step: Step) -> int:
     warm_up = replace(step, batch=1, length=8)
     _train_step(*_prepare(_configuration({**configuration.to_dict(), **small}), warm_up), warm_up)
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux then counts the peak from here (man 5 proc)
+    Path("/proc/self/clear_refs").write_text(
+        "5"
+    )  # Linux then counts the peak from here (man 5 proc)
     before = peak_resident()
     model, optimizers = _prepare(configuration, step)
     for _ in range(2):

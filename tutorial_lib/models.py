@@ -4,7 +4,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tutorial_lib.errors import ModelError
@@ -33,9 +39,13 @@ def resolve_model(source: str | Path) -> str:
         return source
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"no model folder {source!r}: it does not exist; check the path (`pwd` tells where you are)")
+        raise ModelError(
+            f"no model folder {source!r}: it does not exist; check the path (`pwd` tells where you are)"
+        )
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{source!r} holds no model: config.json is missing; give a folder written by save_pretrained")
+        raise ModelError(
+            f"{source!r} holds no model: config.json is missing; give a folder written by save_pretrained"
+        )
     return str(folder)
 
 
@@ -79,21 +89,33 @@ def load_model(source: str | Path, dtype: torch.dtype = torch.float32) -> PreTra
         trouble = f"the configuration of {source!r} can't be read: {_first_line(error)}"
         raise cut_off(error, str(source), "model") or ModelError(trouble) from error
     architectures = config.architectures or []
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or not all(map(_is_causal, architectures)):
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or not all(
+        map(_is_causal, architectures)
+    ):
         found = ", ".join(architectures) or config.model_type
-        raise ModelError(f"{source!r} is no causal language model but {found}; give one whose class ends in ForCausalLM")
+        raise ModelError(
+            f"{source!r} is no causal language model but {found}; give one whose class ends in ForCausalLM"
+        )
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            location, dtype=dtype, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+            location,
+            dtype=dtype,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     except SafetensorError as error:
-        raise ModelError(f"the weights of {source!r} are damaged ({_first_line(error)}); copy or download them again") from error
+        raise ModelError(
+            f"the weights of {source!r} are damaged ({_first_line(error)}); copy or download them again"
+        ) from error
     except Exception as error:
         trouble = f"the weights of {source!r} can't be loaded: {_first_line(error)}"
         raise cut_off(error, str(source), "model") or ModelError(trouble) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise ModelError(f"the weights of {source!r} are incomplete: {len(missing)} tensors are missing, {missing[0]!r} first")
+        raise ModelError(
+            f"the weights of {source!r} are incomplete: {len(missing)} tensors are missing, {missing[0]!r} first"
+        )
     return model
 
 
@@ -105,7 +127,9 @@ def count_parameters(model: torch.nn.Module) -> dict[str, int]:
     counts = {"embeddings": 0, "attention": 0, "mlp": 0, "layer norms": 0, "other": 0}
     for name, parameter in model.named_parameters():  # yields a tied tensor once
         counts[_part(name)] += parameter.numel()
-    return {part: count for part, count in counts.items() if count} | {"total": sum(counts.values())}
+    return {part: count for part, count in counts.items() if count} | {
+        "total": sum(counts.values())
+    }
 
 
 def pick_device() -> torch.device:

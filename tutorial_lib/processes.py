@@ -36,7 +36,7 @@ def join_processes(asked: int | None = None) -> PartialState:
     if os.environ.get(FSDP_VARIABLE) == "true" and not torch.accelerator.is_available():
         raise ProcessesError(
             "FSDP was asked for, but this machine has no accelerator, and Trainer would train unsharded copies without a word: "
-            "leave the FSDP configuration out, or see sharding on processors with python -m tutorial_lib.sharding"
+            "leave the FSDP configuration out, or see sharding on processors with python -m tutorial_lib.scaling.sharding"
         )
     return PartialState(cpu=not torch.accelerator.is_available())
 

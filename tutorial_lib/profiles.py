@@ -75,12 +75,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(
-            name="tiny",
-            model="tinyworld",
-            dataset="tinyworld",
-            learning_rate=6e-4,
-        ),
+        Profile(name="tiny", model="tinyworld", dataset="tinyworld", learning_rate=6e-4),
         Profile(
             name="fast",
             model="tinyworld",
@@ -122,7 +117,9 @@ def get_profile(name: str | None = None) -> Profile:
     """
     name = name or os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
     if name not in PROFILES:
-        raise ProfileError(f"no profile {name!r}: choose one of {', '.join(PROFILES)} (set {PROFILE_VARIABLE} or give --profile)")
+        raise ProfileError(
+            f"no profile {name!r}: choose one of {', '.join(PROFILES)} (set {PROFILE_VARIABLE} or give --profile)"
+        )
     profile = PROFILES[name]
     return replace(
         profile,

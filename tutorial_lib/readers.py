@@ -40,14 +40,22 @@ def read_csv(path: Path) -> tuple[Dataset, Oddities]:
         header = next(reader, [])
         for row in reader:
             if row and len(row) != len(header):
-                raise DataError(f"{unread} row {len(rows)} has not the header's {len(header)} cells but {len(row)}; quote commas")
+                raise DataError(
+                    f"{unread} row {len(rows)} has not the header's {len(header)} cells but {len(row)}; quote commas"
+                )
             if row:
                 rows.append(row)
     except csv.Error as error:
-        raise DataError(f"{unread} row {len(rows)}, which ends in line {reader.line_num}: {error}") from None
+        raise DataError(
+            f"{unread} row {len(rows)}, which ends in line {reader.line_num}: {error}"
+        ) from None
     if doubled := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(f"{unread} the header names {', '.join(map(repr, doubled))} twice; rename one")
-    return Dataset.from_dict({name: [row[place] for row in rows] for place, name in enumerate(header)}), []
+        raise DataError(
+            f"{unread} the header names {', '.join(map(repr, doubled))} twice; rename one"
+        )
+    return Dataset.from_dict(
+        {name: [row[place] for row in rows] for place, name in enumerate(header)}
+    ), []
 
 
 def read_json(path: Path) -> tuple[Dataset, Oddities]:
@@ -63,11 +71,19 @@ def read_json(path: Path) -> tuple[Dataset, Oddities]:
     columns, noted = {}, []
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
-        odd = {row: value for row, value in enumerate(values) if value is not None and not (isinstance(value, str) and is_encodable(value))}
-        if len({type(value) for value in values if value is not None}) == 1 and not any(isinstance(value, str) for value in odd.values()):
+        odd = {
+            row: value
+            for row, value in enumerate(values)
+            if value is not None and not (isinstance(value, str) and is_encodable(value))
+        }
+        if len({type(value) for value in values if value is not None}) == 1 and not any(
+            isinstance(value, str) for value in odd.values()
+        ):
             columns[name] = values  # one type throughout: it stays
         else:
-            columns[name] = [json.dumps(value) if row in odd else value for row, value in enumerate(values)]
+            columns[name] = [
+                json.dumps(value) if row in odd else value for row, value in enumerate(values)
+            ]
             noted += [(name, row, value) for row, value in odd.items()]
     return Dataset.from_dict(columns), noted
 
@@ -102,25 +118,33 @@ def _objects(path: Path) -> Iterator[dict]:
 def _whole(path: Path) -> list[dict] | None:
     """The rows of a file that is one JSON value; None where it is an object a line after all."""
     if path.stat().st_size > MAX_LIST:
-        raise DataError(f"{path} is one JSON list of more than {MAX_LIST / 1e9:.0f} GB: write an object a line instead (.jsonl)")
+        raise DataError(
+            f"{path} is one JSON list of more than {MAX_LIST / 1e9:.0f} GB: write an object a line instead (.jsonl)"
+        )
     text = _decode(path.read_bytes(), path, 1)
     try:
         rows = _loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # the first line was whole
             return None
-        raise DataError(f"{path} can't be read as a data set: line {error.lineno}, column {error.colno}: {error.msg}") from None
+        raise DataError(
+            f"{path} can't be read as a data set: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} can't be read as a data set: {_said(error)}") from None
     rows = [rows] if isinstance(rows, dict) else rows
     if not isinstance(rows, list):
-        raise DataError(f"{path} can't be read as a data set: it holds {type(rows).__name__}, not a list of rows")
+        raise DataError(
+            f"{path} can't be read as a data set: it holds {type(rows).__name__}, not a list of rows"
+        )
     return [_object(row, path, number) for number, row in enumerate(rows)]
 
 
 def _object(row: object, path: Path, number: int) -> dict:
     if not isinstance(row, dict):
-        raise DataError(f"{path} can't be read as a data set: row {number} is {type(row).__name__}, not an object with columns")
+        raise DataError(
+            f"{path} can't be read as a data set: row {number} is {type(row).__name__}, not an object with columns"
+        )
     return row
 
 
@@ -141,12 +165,18 @@ def _without_doubles(pairs: list[tuple[str, object]]) -> dict:
     made = dict(pairs)
     if len(made) < len(pairs):  # Python's reader would keep the last one and say nothing
         names = [name for name, _ in pairs]
-        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+        raise ValueError(
+            f"the name {next(name for name in names if names.count(name) > 1)!r} stands twice in one object"
+        )
     return made
 
 
 def _said(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+    return (
+        "it is nested too deeply"
+        if isinstance(error, RecursionError)
+        else str(error).splitlines()[0]
+    )
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -155,7 +185,9 @@ def _lines(path: Path) -> Iterator[str]:
         start = file.read(8)
         for magic, name in PACKED.items():
             if start.startswith(magic):
-                raise DataError(f"{path} is packed ({name}): unpack it first, and look how large it gets")
+                raise DataError(
+                    f"{path} is packed ({name}): unpack it first, and look how large it gets"
+                )
         file.seek(0)
         number = 0
         while line := file.readline(MAX_LINE + 1):
@@ -180,4 +212,6 @@ def _decode(raw: bytes, path: Path, line: int) -> str:
     except UnicodeDecodeError as error:
         line += raw[: error.start].count(b"\n")
         found = f"line {line} is no UTF-8 (byte 0x{raw[error.start]:02x})"
-        raise DataError(f"{path} can't be read as a data set: {found}; save it as UTF-8 (it may be GB18030)") from None
+        raise DataError(
+            f"{path} can't be read as a data set: {found}; save it as UTF-8 (it may be GB18030)"
+        ) from None

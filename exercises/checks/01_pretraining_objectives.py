@@ -18,7 +18,10 @@ def mask_tokens(ids, chosen, draws, random_ids, mask_id):
 
 def labels_on_masks_only(ids, chosen, draws, random_ids, mask_id):
     right = mask_tokens(ids, chosen, draws, random_ids, mask_id)
-    labels = [token if read == mask_id else IGNORED for token, read in zip(ids, right["input_ids"], strict=True)]
+    labels = [
+        token if read == mask_id else IGNORED
+        for token, read in zip(ids, right["input_ids"], strict=True)
+    ]
     return {**right, "labels": labels}
 
 
@@ -28,7 +31,12 @@ def labels_everywhere(ids, chosen, draws, random_ids, mask_id):
 
 def always_masks(ids, chosen, draws, random_ids, mask_id):
     right = mask_tokens(ids, chosen, draws, random_ids, mask_id)
-    return {**right, "input_ids": [mask_id if picked else token for token, picked in zip(ids, chosen, strict=True)]}
+    return {
+        **right,
+        "input_ids": [
+            mask_id if picked else token for token, picked in zip(ids, chosen, strict=True)
+        ],
+    }
 
 
 def swaps_random_and_kept(ids, chosen, draws, random_ids, mask_id):
@@ -54,9 +62,21 @@ def draw_masks(rng):
     spread = [0.1, 0.85, 0.95, 0.5, 0.82, 0.99]
     return [
         one(6, "what is read", "a chosen token of each of the three kinds", spread, [True] * 6),
-        one(6, "what is read", "draws that are exactly 0.8 and 0.9", [0.8, 0.9, 0.79, 0.89, 0.0, 0.999], [True] * 6),
+        one(
+            6,
+            "what is read",
+            "draws that are exactly 0.8 and 0.9",
+            [0.8, 0.9, 0.79, 0.89, 0.0, 0.999],
+            [True] * 6,
+        ),
         one(12, "what is read", "a longer row"),
-        one(6, "labels", "a chosen token of each of the three kinds", spread, [True, True, True, False, False, True]),
+        one(
+            6,
+            "labels",
+            "a chosen token of each of the three kinds",
+            spread,
+            [True, True, True, False, False, True],
+        ),
         one(12, "labels", "a longer row", spread * 2, [True, False] * 6),
         one(4, "labels", "a row of which nothing is chosen", None, [False] * 4),
         one(0, "labels", "an empty row"),
@@ -121,9 +141,21 @@ def forgets_the_end(ids, spans, sentinels, end_id):
 def draw_spans(rng):
     ids = [rng.randrange(4, 90) for _ in range(12)]
     return [
-        Case("what the encoder reads", (ids, [[2, 5], [7, 8]], [101, 102, 103], 2), "two pieces of different length"),
-        Case("what the encoder reads", (ids, [[0, 3]], [101, 102, 103], 2), "a piece at the beginning"),
-        Case("what the decoder says", (ids, [[1, 2], [4, 7], [9, 12]], [101, 102, 103], 2), "a piece at the very end"),
+        Case(
+            "what the encoder reads",
+            (ids, [[2, 5], [7, 8]], [101, 102, 103], 2),
+            "two pieces of different length",
+        ),
+        Case(
+            "what the encoder reads",
+            (ids, [[0, 3]], [101, 102, 103], 2),
+            "a piece at the beginning",
+        ),
+        Case(
+            "what the decoder says",
+            (ids, [[1, 2], [4, 7], [9, 12]], [101, 102, 103], 2),
+            "a piece at the very end",
+        ),
         Case("what the decoder says", (ids, [], [101, 102, 103], 2), "nothing taken out"),
     ]
 
@@ -141,7 +173,10 @@ def over_all_places(labels, attention_mask):
 
 
 def mean_of_rows(labels, attention_mask):
-    shares = [sum(label != IGNORED for label in row) / sum(mask) for row, mask in zip(labels, attention_mask, strict=True)]
+    shares = [
+        sum(label != IGNORED for label in row) / sum(mask)
+        for row, mask in zip(labels, attention_mask, strict=True)
+    ]
     return sum(shares) / len(shares)
 
 
@@ -153,7 +188,13 @@ def draw_shares(rng):
     def batch(lengths):
         width = max(lengths)
         mask = [[0] * (width - length) + [1] * length for length in lengths]
-        labels = [[7 if seen and (place % 3 or rng.random() < 0.3) else IGNORED for place, seen in enumerate(row)] for row in mask]
+        labels = [
+            [
+                7 if seen and (place % 3 or rng.random() < 0.3) else IGNORED
+                for place, seen in enumerate(row)
+            ]
+            for row in mask
+        ]
         return labels, mask
 
     return [
@@ -171,10 +212,20 @@ TASKS = [
         [
             Case(
                 "what is read",
-                ([11, 12, 13, 14], [True, True, True, False], [0.5, 0.85, 0.95, 0.1], [21, 22, 23, 24], MASK),
+                (
+                    [11, 12, 13, 14],
+                    [True, True, True, False],
+                    [0.5, 0.85, 0.95, 0.1],
+                    [21, 22, 23, 24],
+                    MASK,
+                ),
                 "one token of each kind",
             ),
-            Case("labels", ([11, 12], [False, True], [0.1, 0.95], [21, 22], MASK), "a chosen token that is read as it is"),
+            Case(
+                "labels",
+                ([11, 12], [False, True], [0.1, 0.95], [21, 22], MASK),
+                "a chosen token that is read as it is",
+            ),
         ],
         draw_masks,
         {
@@ -200,7 +251,9 @@ TASKS = [
             "only the last token is read, not all before the asked one": lambda ids: [
                 [ids[end - 1 : end], ids[end]] for end in range(1, len(ids))
             ],
-            "the first token is asked for with nothing before it": lambda ids: [[ids[:end], ids[end]] for end in range(len(ids))],
+            "the first token is asked for with nothing before it": lambda ids: [
+                [ids[:end], ids[end]] for end in range(len(ids))
+            ],
         },
     ),
     Task(
@@ -208,8 +261,16 @@ TASKS = [
         {"what the encoder reads": 2, "what the decoder says": 2},
         corrupt_spans,
         [
-            Case("what the encoder reads", ([11, 12, 13, 14, 15], [[1, 3]], [101, 102], 2), "one piece of two tokens in the middle"),
-            Case("what the decoder says", ([11, 12, 13, 14, 15], [[0, 1], [3, 4]], [101, 102], 2), "two pieces"),
+            Case(
+                "what the encoder reads",
+                ([11, 12, 13, 14, 15], [[1, 3]], [101, 102], 2),
+                "one piece of two tokens in the middle",
+            ),
+            Case(
+                "what the decoder says",
+                ([11, 12, 13, 14, 15], [[0, 1], [3, 4]], [101, 102], 2),
+                "two pieces",
+            ),
         ],
         draw_spans,
         {
@@ -226,7 +287,10 @@ TASKS = [
         [
             Case(
                 "padding is left out",
-                ([[IGNORED, IGNORED, 7, 8], [7, IGNORED, 9, IGNORED]], [[0, 0, 1, 1], [1, 1, 1, 1]]),
+                (
+                    [[IGNORED, IGNORED, 7, 8], [7, IGNORED, 9, IGNORED]],
+                    [[0, 0, 1, 1], [1, 1, 1, 1]],
+                ),
                 "two rows, one padded",
             )
         ],

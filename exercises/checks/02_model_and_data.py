@@ -11,7 +11,9 @@ WORDS = ["金", "copper", "巴黎", "a river", "Näme 𬭛", "two words", "42"]
 def to_columns(rows, columns):
     return [
         {
-            name: row.get(columns.get(name, name)) or "" if name == "input" else row[columns.get(name, name)]
+            name: row.get(columns.get(name, name)) or ""
+            if name == "input"
+            else row[columns.get(name, name)]
             for name in ("instruction", "input", "output")
         }
         for row in rows
@@ -26,11 +28,17 @@ def keeps_the_rest(rows, columns):
 
 
 def none_as_text(rows, columns):
-    return [{name: str(row.get(columns.get(name, name))) for name in ("instruction", "input", "output")} for row in rows]
+    return [
+        {name: str(row.get(columns.get(name, name))) for name in ("instruction", "input", "output")}
+        for row in rows
+    ]
 
 
 def input_stays_none(rows, columns):
-    return [{name: row.get(columns.get(name, name)) for name in ("instruction", "input", "output")} for row in rows]
+    return [
+        {name: row.get(columns.get(name, name)) for name in ("instruction", "input", "output")}
+        for row in rows
+    ]
 
 
 def mapping_turned_round(rows, columns):
@@ -45,7 +53,11 @@ def draw_columns(rng):
     return [
         Case("names", ([row(input="x"), row(input="y")], names), "two columns of other names"),
         Case("names", ([row(input="z", source="web")], names), "a further column, to be left out"),
-        Case("names", ([{"instruction": "a", "input": "b", "output": rng.choice(WORDS)}], {}), "no mapping: the names are right"),
+        Case(
+            "names",
+            ([{"instruction": "a", "input": "b", "output": rng.choice(WORDS)}], {}),
+            "no mapping: the names are right",
+        ),
         Case("empty input", ([row()], names), "no column for the input"),
         Case("empty input", ([row(input=None), row(input="")], names), "an input of None"),
         Case("empty input", ([], names), "no rows"),
@@ -63,7 +75,9 @@ def bad_rows(rows):
     return [
         number
         for number, row in enumerate(rows)
-        if not _text(row.get("instruction")) or not _text(row.get("output")) or not isinstance(row.get("input", ""), str)
+        if not _text(row.get("instruction"))
+        or not _text(row.get("output"))
+        or not isinstance(row.get("input", ""), str)
     ]
 
 
@@ -71,10 +85,26 @@ def draw_bad(rng):
     good = {"instruction": rng.choice(WORDS), "input": "", "output": rng.choice(WORDS)}
     return [
         Case("good rows stay", ([good, {**good, "input": "x"}],), "rows with and without an input"),
-        Case("good rows stay", ([{"instruction": "a", "output": "b"}],), "a row without the column input"),
-        Case("bad rows are found", ([good, {**good, "output": ""}, {**good, "output": "  \n"}],), "outputs of nothing but white space"),
-        Case("bad rows are found", ([{**good, "output": None}, good, {**good, "input": 5}],), "a None and a number"),
-        Case("bad rows are found", ([{**good, "instruction": " "}, good],), "an instruction of white space, in the first row"),
+        Case(
+            "good rows stay",
+            ([{"instruction": "a", "output": "b"}],),
+            "a row without the column input",
+        ),
+        Case(
+            "bad rows are found",
+            ([good, {**good, "output": ""}, {**good, "output": "  \n"}],),
+            "outputs of nothing but white space",
+        ),
+        Case(
+            "bad rows are found",
+            ([{**good, "output": None}, good, {**good, "input": 5}],),
+            "a None and a number",
+        ),
+        Case(
+            "bad rows are found",
+            ([{**good, "instruction": " "}, good],),
+            "an instruction of white space, in the first row",
+        ),
     ]
 
 
@@ -83,7 +113,11 @@ def draw_bad(rng):
 
 def leaking_share(train, held_out):
     known = {name for row in train for name in row["entity"].split()}
-    return sum(bool(known & set(row["entity"].split())) for row in held_out) / len(held_out) if held_out else 0.0
+    return (
+        sum(bool(known & set(row["entity"].split())) for row in held_out) / len(held_out)
+        if held_out
+        else 0.0
+    )
 
 
 def compares_questions(train, held_out):
@@ -98,12 +132,20 @@ def compares_whole_entries(train, held_out):
 
 def share_of_the_training_rows(train, held_out):
     asked = {name for row in held_out for name in row["entity"].split()}
-    return sum(bool(asked & set(row["entity"].split())) for row in train) / len(train) if train else 0.0
+    return (
+        sum(bool(asked & set(row["entity"].split())) for row in train) / len(train)
+        if train
+        else 0.0
+    )
 
 
 def all_must_leak(train, held_out):
     known = {name for row in train for name in row["entity"].split()}
-    return sum(set(row["entity"].split()) <= known for row in held_out) / len(held_out) if held_out else 0.0
+    return (
+        sum(set(row["entity"].split()) <= known for row in held_out) / len(held_out)
+        if held_out
+        else 0.0
+    )
 
 
 def draw_leaks(rng):
@@ -116,7 +158,9 @@ def draw_leaks(rng):
     train = [row(names[0]), row(names[1], names[2]), row(names[3])]
     return [
         Case(
-            "single entities", (train, [row(names[0]), row(names[5]), row(names[6]), row(names[7]), row(names[3])]), "some entities in both"
+            "single entities",
+            (train, [row(names[0]), row(names[5]), row(names[6]), row(names[7]), row(names[3])]),
+            "some entities in both",
         ),
         Case("single entities", (train, [row(names[8]), row(names[9])]), "nothing in both"),
         Case(
@@ -124,7 +168,11 @@ def draw_leaks(rng):
             (train, [row(names[2], names[8]), row(names[9], names[10]), row(names[4])]),
             "a row of several entities, one of them known",
         ),
-        Case("several in a row", (train, [row(names[0], names[3]), row(names[9])]), "a row of two known entities"),
+        Case(
+            "several in a row",
+            (train, [row(names[0], names[3]), row(names[9])]),
+            "a row of two known entities",
+        ),
         Case("several in a row", (train, []), "no held-out rows"),
     ]
 
@@ -137,10 +185,17 @@ TASKS = [
         [
             Case(
                 "names",
-                ([{"question": "1 + 1?", "input": "", "answer": "2"}], {"instruction": "question", "output": "answer"}),
+                (
+                    [{"question": "1 + 1?", "input": "", "answer": "2"}],
+                    {"instruction": "question", "output": "answer"},
+                ),
                 "a question and its answer",
             ),
-            Case("empty input", ([{"instruction": "Name a fish.", "output": "carp"}], {}), "a row without an input"),
+            Case(
+                "empty input",
+                ([{"instruction": "Name a fish.", "output": "carp"}], {}),
+                "a row without an input",
+            ),
         ],
         draw_columns,
         {
@@ -155,21 +210,35 @@ TASKS = [
         {"good rows stay": 1, "bad rows are found": 3},
         bad_rows,
         [
-            Case("good rows stay", ([{"instruction": "a", "input": "", "output": "b"}],), "an empty input, which is fine"),
-            Case("bad rows are found", ([{"instruction": "a", "input": "", "output": None}],), "an output of None"),
+            Case(
+                "good rows stay",
+                ([{"instruction": "a", "input": "", "output": "b"}],),
+                "an empty input, which is fine",
+            ),
+            Case(
+                "bad rows are found",
+                ([{"instruction": "a", "input": "", "output": None}],),
+                "an output of None",
+            ),
         ],
         draw_bad,
         {
             "an empty input is taken for a fault": lambda rows: [
-                n for n, row in enumerate(rows) if not all(_text(row.get(c)) for c in ("instruction", "input", "output"))
+                n
+                for n, row in enumerate(rows)
+                if not all(_text(row.get(c)) for c in ("instruction", "input", "output"))
             ],
             "white space is taken for an answer": lambda rows: [
                 n
                 for n, row in enumerate(rows)
-                if not row.get("instruction") or not row.get("output") or not isinstance(row.get("input", ""), str)
+                if not row.get("instruction")
+                or not row.get("output")
+                or not isinstance(row.get("input", ""), str)
             ],
             "rows are counted from 1": lambda rows: [number + 1 for number in bad_rows(rows)],
-            "only the output is looked at": lambda rows: [n for n, row in enumerate(rows) if not _text(row.get("output"))],
+            "only the output is looked at": lambda rows: [
+                n for n, row in enumerate(rows) if not _text(row.get("output"))
+            ],
         },
     ),
     Task(
@@ -181,13 +250,19 @@ TASKS = [
                 "single entities",
                 (
                     [{"instruction": "q1", "entity": "france"}],
-                    [{"instruction": "q2", "entity": "france"}, {"instruction": "q1", "entity": "peru"}],
+                    [
+                        {"instruction": "q2", "entity": "france"},
+                        {"instruction": "q1", "entity": "peru"},
+                    ],
                 ),
                 "one of two held-out rows is about a known thing",
             ),
             Case(
                 "several in a row",
-                ([{"instruction": "q1", "entity": "france"}], [{"instruction": "q2", "entity": "peru france"}]),
+                (
+                    [{"instruction": "q1", "entity": "france"}],
+                    [{"instruction": "q2", "entity": "peru france"}],
+                ),
                 "a row about two things, one of them known",
             ),
         ],

@@ -16,10 +16,18 @@ def build_prompt(instruction, input):
 def draw_prompts(rng):
     text = rng.choice(WORDS)
     return [
-        Case("with an input", (text, f"{rng.randint(2, 9)}/{rng.randint(11, 19)}"), "an instruction and an input"),
+        Case(
+            "with an input",
+            (text, f"{rng.randint(2, 9)}/{rng.randint(11, 19)}"),
+            "an instruction and an input",
+        ),
         Case("with an input", (text, "3, 1, 2\n4"), "an input of two lines"),
         Case("without an input", (text, ""), "an empty input"),
-        Case("without an input", (rng.choice(WORDS) + "\n", ""), "an instruction that ends in a new line"),
+        Case(
+            "without an input",
+            (rng.choice(WORDS) + "\n", ""),
+            "an instruction that ends in a new line",
+        ),
         Case("the end", (text, "x "), "an input that ends in a space"),
     ]
 
@@ -33,13 +41,21 @@ def encode_row(prompt_ids, response_ids, end_id, max_length):
     if len(response) > room:
         response = [*response[: max(0, room - 1)], end_id][:room]
     ids = (prompt_ids + response)[:max_length]
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": ([IGNORED] * len(prompt_ids) + response)[:max_length]}
+    return {
+        "input_ids": ids,
+        "attention_mask": [1] * len(ids),
+        "labels": ([IGNORED] * len(prompt_ids) + response)[:max_length],
+    }
 
 
 def cuts_the_end_off(prompt_ids, response_ids, end_id, max_length):
     response = [*response_ids, end_id] if response_ids[-1:] != [end_id] else list(response_ids)
     ids = (prompt_ids + response)[:max_length]
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": ([IGNORED] * len(prompt_ids) + response)[:max_length]}
+    return {
+        "input_ids": ids,
+        "attention_mask": [1] * len(ids),
+        "labels": ([IGNORED] * len(prompt_ids) + response)[:max_length],
+    }
 
 
 def labels_the_prompt(prompt_ids, response_ids, end_id, max_length):
@@ -49,7 +65,11 @@ def labels_the_prompt(prompt_ids, response_ids, end_id, max_length):
 
 def never_ends(prompt_ids, response_ids, end_id, max_length):
     ids = (prompt_ids + list(response_ids))[:max_length]
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": ([IGNORED] * len(prompt_ids) + list(response_ids))[:max_length]}
+    return {
+        "input_ids": ids,
+        "attention_mask": [1] * len(ids),
+        "labels": ([IGNORED] * len(prompt_ids) + list(response_ids))[:max_length],
+    }
 
 
 def ends_twice(prompt_ids, response_ids, end_id, max_length):
@@ -58,7 +78,11 @@ def ends_twice(prompt_ids, response_ids, end_id, max_length):
     if len(response) > room:
         response = [*response[: max(0, room - 1)], end_id][:room]
     ids = (prompt_ids + response)[:max_length]
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": ([IGNORED] * len(prompt_ids) + response)[:max_length]}
+    return {
+        "input_ids": ids,
+        "attention_mask": [1] * len(ids),
+        "labels": ([IGNORED] * len(prompt_ids) + response)[:max_length],
+    }
 
 
 def mask_is_the_labels(prompt_ids, response_ids, end_id, max_length):
@@ -74,7 +98,11 @@ def draw_rows(rng):
         Case("labels", (ids(4), ids(3), END, 32), "a row that fits"),
         Case("labels", (ids(3), [], END, 32), "an empty answer"),
         Case("labels", ([], ids(3), END, 32), "an empty prompt"),
-        Case("the end token", (ids(4), [*ids(2), END], END, 32), "an answer that ends with the end token already"),
+        Case(
+            "the end token",
+            (ids(4), [*ids(2), END], END, 32),
+            "an answer that ends with the end token already",
+        ),
         Case("the end token", (ids(2), ids(2), END, 5), "a row that fits exactly"),
         Case("the cut", (ids(4), ids(20), END, 12), "an answer that is too long"),
         Case("the cut", (ids(15), ids(3), END, 8), "a prompt that is longer than the limit"),
@@ -92,11 +120,21 @@ def dead_rows(lengths, max_length):
 def draw_dead(rng):
     limit = rng.randint(20, 40)
     return [
-        Case("the border", ([[limit - 1, 5], [limit, 5], [limit + 1, 5]], limit), "prompts at the limit and one off it"),
+        Case(
+            "the border",
+            ([[limit - 1, 5], [limit, 5], [limit + 1, 5]], limit),
+            "prompts at the limit and one off it",
+        ),
         Case("the border", ([[limit, 1]], limit), "a prompt of exactly the limit"),
-        Case("cut but alive", ([[3, 500], [limit - 2, 3], [limit - 1, 90]], limit), "rows that are cut and keep a label"),
+        Case(
+            "cut but alive",
+            ([[3, 500], [limit - 2, 3], [limit - 1, 90]], limit),
+            "rows that are cut and keep a label",
+        ),
         Case("cut but alive", ([], limit), "no rows"),
-        Case("cut but alive", ([[3, 5], [limit + 9, 2], [4, limit + 3]], limit), "a row of each kind"),
+        Case(
+            "cut but alive", ([[3, 5], [limit + 9, 2], [4, limit + 3]], limit), "a row of each kind"
+        ),
     ]
 
 
@@ -114,7 +152,11 @@ def draw_reports(rng):
     rows = [[rng.randint(3, 50), rng.randint(1, 50)] for _ in range(20)]
     return [
         Case("counts", (rows, limit), "twenty rows"),
-        Case("counts", ([[limit - 3, 3], [limit - 3, 4], [limit, 1]], limit), "rows at the limit and over it"),
+        Case(
+            "counts",
+            ([[limit - 3, 3], [limit - 3, 4], [limit, 1]], limit),
+            "rows at the limit and over it",
+        ),
         Case("share", (rows[:7], limit), "seven rows"),
         Case("share", ([[3, 4], [5, 1]], limit), "rows that all fit"),
     ]
@@ -127,13 +169,15 @@ TASKS = [
         build_prompt,
         [
             Case("with an input", ("Reduce this fraction.", "6/8"), "an instruction and an input"),
-            Case("without an input", ("法国的首都是哪里？", ""), "an empty input: no line of its own"),
+            Case(
+                "without an input", ("法国的首都是哪里？", ""), "an empty input: no line of its own"
+            ),
         ],
         draw_prompts,
         {
-            "the space after 'Assistant:' is missing: it was stripped, or never there": lambda instruction, input: build_prompt(
-                instruction, input
-            ).rstrip(" "),
+            "the space after 'Assistant:' is missing: it was stripped, or never there": lambda instruction, input: (
+                build_prompt(instruction, input).rstrip(" ")
+            ),
             "an empty input leaves an empty line behind: strip before the last part is added": lambda instruction, input: (
                 f"Human: {instruction}\n{input}\n\nAssistant: "
             ),
@@ -151,7 +195,11 @@ TASKS = [
         encode_row,
         [
             Case("labels", ([11, 12, 13], [21, 22], END, 32), "a row that fits"),
-            Case("the cut", ([11, 12, 13], [21, 22, 23, 24], END, 6), "an answer that is cut and still ends"),
+            Case(
+                "the cut",
+                ([11, 12, 13], [21, 22, 23, 24], END, 6),
+                "an answer that is cut and still ends",
+            ),
         ],
         draw_rows,
         {
@@ -187,7 +235,13 @@ TASKS = [
         "cut_report",
         {"counts": 2, "share": 1},
         cut_report,
-        [Case("counts", ([[3, 4], [6, 6], [12, 2]], 10), "one row that fits, one that is cut, one that is dead")],
+        [
+            Case(
+                "counts",
+                ([[3, 4], [6, 6], [12, 2]], 10),
+                "one row that fits, one that is cut, one that is dead",
+            )
+        ],
         draw_reports,
         {
             "a row of exactly the limit is counted as cut": lambda lengths, limit: {

@@ -33,27 +33,47 @@ def draw_masked(rng):
 
 
 def causal_loss(log_probabilities, labels):
-    losses = [-row[label] for row, label in zip(log_probabilities[:-1], labels[1:], strict=True) if label != IGNORED]
+    losses = [
+        -row[label]
+        for row, label in zip(log_probabilities[:-1], labels[1:], strict=True)
+        if label != IGNORED
+    ]
     return sum(losses) / len(losses) if losses else math.nan
 
 
 def no_shift(log_probabilities, labels):
-    losses = [-row[label] for row, label in zip(log_probabilities, labels, strict=True) if label != IGNORED]
+    losses = [
+        -row[label]
+        for row, label in zip(log_probabilities, labels, strict=True)
+        if label != IGNORED
+    ]
     return sum(losses) / len(losses) if losses else math.nan
 
 
 def shifts_twice(log_probabilities, labels):
-    losses = [-row[label] for row, label in zip(log_probabilities[:-2], labels[2:], strict=True) if label != IGNORED]
+    losses = [
+        -row[label]
+        for row, label in zip(log_probabilities[:-2], labels[2:], strict=True)
+        if label != IGNORED
+    ]
     return sum(losses) / len(losses) if losses else math.nan
 
 
 def divides_by_everything(log_probabilities, labels):
-    losses = [-row[label] for row, label in zip(log_probabilities[:-1], labels[1:], strict=True) if label != IGNORED]
+    losses = [
+        -row[label]
+        for row, label in zip(log_probabilities[:-1], labels[1:], strict=True)
+        if label != IGNORED
+    ]
     return sum(losses) / (len(labels) - 1) if len(labels) > 1 else math.nan
 
 
 def a_sum(log_probabilities, labels):
-    losses = [-row[label] for row, label in zip(log_probabilities[:-1], labels[1:], strict=True) if label != IGNORED]
+    losses = [
+        -row[label]
+        for row, label in zip(log_probabilities[:-1], labels[1:], strict=True)
+        if label != IGNORED
+    ]
     return sum(losses) if losses else math.nan
 
 
@@ -68,10 +88,18 @@ def draw_losses(rng):
         return [[math.log(p / sum(row)) for p in row] for row in rows]
 
     return [
-        Case("the shift", (scores(6), [IGNORED, IGNORED, 1, 2, 3, 4]), "a masked prompt and an answer"),
+        Case(
+            "the shift",
+            (scores(6), [IGNORED, IGNORED, 1, 2, 3, 4]),
+            "a masked prompt and an answer",
+        ),
         Case("the shift", (scores(4), [0, 1, 2, 3]), "nothing masked"),
         Case("the shift", (scores(5), [IGNORED, 5, 5, 5, 0]), "the first token masked"),
-        Case("the mean", (scores(8), [IGNORED, 2, IGNORED, 4, IGNORED, IGNORED, 1, IGNORED]), "gaps in the labels"),
+        Case(
+            "the mean",
+            (scores(8), [IGNORED, 2, IGNORED, 4, IGNORED, IGNORED, 1, IGNORED]),
+            "gaps in the labels",
+        ),
         Case("the mean", (scores(5), [IGNORED] * 4 + [3]), "a single label"),
         Case("nothing to learn", (scores(4), [IGNORED] * 4), "a row without any label"),
     ]
@@ -81,7 +109,9 @@ def draw_losses(rng):
 
 
 def mask_padding(input_ids, attention_mask, pad_id):
-    return [token if seen else IGNORED for token, seen in zip(input_ids, attention_mask, strict=True)]
+    return [
+        token if seen else IGNORED for token, seen in zip(input_ids, attention_mask, strict=True)
+    ]
 
 
 def draw_padding(rng):
@@ -89,9 +119,19 @@ def draw_padding(rng):
     return [
         Case("padding", ([3, 3, 3, *ids], [0, 0, 0, 1, 1, 1, 1], 3), "padding on the left"),
         Case("padding", ([*ids, 3, 3], [1, 1, 1, 1, 0, 0], 3), "padding on the right"),
-        Case("padding", ([8, 8, *ids], [0, 0, 1, 1, 1, 1], 3), "padding with another id than usual"),
-        Case("the end token", ([2, 2, *ids, 2], [0, 0, 1, 1, 1, 1, 1], 2), "padding with the end token"),
-        Case("the end token", ([*ids, 2, 2, 2], [1, 1, 1, 1, 1, 0, 0], 2), "padding with the end token, on the right"),
+        Case(
+            "padding", ([8, 8, *ids], [0, 0, 1, 1, 1, 1], 3), "padding with another id than usual"
+        ),
+        Case(
+            "the end token",
+            ([2, 2, *ids, 2], [0, 0, 1, 1, 1, 1, 1], 2),
+            "padding with the end token",
+        ),
+        Case(
+            "the end token",
+            ([*ids, 2, 2, 2], [1, 1, 1, 1, 1, 0, 0], 2),
+            "padding with the end token, on the right",
+        ),
     ]
 
 
@@ -99,7 +139,9 @@ def draw_padding(rng):
 
 
 def supervised_share(labels):
-    return sum(label != IGNORED for row in labels for label in row[1:]) / sum(len(row) - 1 for row in labels)
+    return sum(label != IGNORED for row in labels for label in row[1:]) / sum(
+        len(row) - 1 for row in labels
+    )
 
 
 def draw_supervised(rng):
@@ -109,7 +151,11 @@ def draw_supervised(rng):
     return [
         Case("several rows", ([row(9, 3), row(2, 14), row(5, 5)],), "rows of different length"),
         Case("several rows", ([row(4, 1), row(20, 2)],), "long prompts with short answers"),
-        Case("no mask", ([row(0, 6), row(0, 3)],), "rows without a mask: what is first has nothing before it"),
+        Case(
+            "no mask",
+            ([row(0, 6), row(0, 3)],),
+            "rows without a mask: what is first has nothing before it",
+        ),
         Case("no mask", ([row(3, 4)],), "a batch of one"),
     ]
 
@@ -126,12 +172,18 @@ TASKS = [
         draw_masked,
         {
             "labels of the prompt are the ids, not -100": lambda ids, n: list(ids),
-            "the labels are moved by one: the model does that itself": lambda ids, n: [*mask_prompt(ids, n), IGNORED][1:] if ids else [],
+            "the labels are moved by one: the model does that itself": lambda ids, n: (
+                [*mask_prompt(ids, n), IGNORED][1:] if ids else []
+            ),
             "the last token of the prompt carries a label: one too few is masked": lambda ids, n: (
                 mask_prompt(ids, n - 1) if n else list(ids)
             ),
-            "the first token of the answer is masked: one too many": lambda ids, n: mask_prompt(ids, n + 1),
-            "the prompt is taken out: labels must be as long as the ids": lambda ids, n: list(ids[n:]),
+            "the first token of the answer is masked: one too many": lambda ids, n: mask_prompt(
+                ids, n + 1
+            ),
+            "the prompt is taken out: labels must be as long as the ids": lambda ids, n: list(
+                ids[n:]
+            ),
         },
     ),
     Task(
@@ -141,10 +193,21 @@ TASKS = [
         [
             Case(
                 "the shift",
-                ([[math.log(0.5), math.log(0.5)], [math.log(0.25), math.log(0.75)], [math.log(0.9), math.log(0.1)]], [IGNORED, 1, 0]),
+                (
+                    [
+                        [math.log(0.5), math.log(0.5)],
+                        [math.log(0.25), math.log(0.75)],
+                        [math.log(0.9), math.log(0.1)],
+                    ],
+                    [IGNORED, 1, 0],
+                ),
                 "three places, the first label masked",
             ),
-            Case("nothing to learn", ([[0.0], [0.0]], [IGNORED, IGNORED]), "no label: the mean of nothing is nan"),
+            Case(
+                "nothing to learn",
+                ([[0.0], [0.0]], [IGNORED, IGNORED]),
+                "no label: the mean of nothing is nan",
+            ),
         ],
         draw_losses,
         {
@@ -182,14 +245,21 @@ TASKS = [
         "supervised_share",
         {"several rows": 2, "no mask": 1},
         supervised_share,
-        [Case("several rows", ([[IGNORED, IGNORED, 7, 2], [IGNORED, 5, 6, 2]],), "two rows of four tokens")],
+        [
+            Case(
+                "several rows",
+                ([[IGNORED, IGNORED, 7, 2], [IGNORED, 5, 6, 2]],),
+                "two rows of four tokens",
+            )
+        ],
         draw_supervised,
         {
             "the first place counts too: it is never predicted": lambda labels: (
                 sum(x != IGNORED for row in labels for x in row) / sum(map(len, labels))
             ),
             "a mean of the rows' shares: a short row weighs as much as a long one": lambda labels: (
-                sum(sum(x != IGNORED for x in row[1:]) / (len(row) - 1) for row in labels) / len(labels)
+                sum(sum(x != IGNORED for x in row[1:]) / (len(row) - 1) for row in labels)
+                / len(labels)
             ),
             "the share of what is masked": lambda labels: 1 - supervised_share(labels),
         },

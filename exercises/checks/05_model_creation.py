@@ -8,7 +8,9 @@ from tutorial_lib.exercises.task import Case, Task
 
 
 def bloom_parameters(vocabulary, hidden, layers):
-    per_layer = 12 * hidden * hidden + 13 * hidden  # attention 4h² + 4h, feed-forward 8h² + 5h, two layer norms 4h
+    per_layer = (
+        12 * hidden * hidden + 13 * hidden
+    )  # attention 4h² + 4h, feed-forward 8h² + 5h, two layer norms 4h
     return vocabulary * hidden + layers * per_layer + 4 * hidden
 
 
@@ -61,7 +63,9 @@ def in_float32(weights, step):
     def single(value):
         return struct.unpack("<f", struct.pack("<f", value))[0]
 
-    return sum(single(single(weight) - single(step)) == single(weight) for weight in weights) / len(weights)
+    return sum(single(single(weight) - single(step)) == single(weight) for weight in weights) / len(
+        weights
+    )
 
 
 def in_float16(weights, step):
@@ -96,7 +100,9 @@ TASKS = [
         ],
         draw_sizes,
         {
-            "the output head is counted again: it shares the embedding's weights": lambda v, h, n: bloom_parameters(v, h, n) + v * h,
+            "the output head is counted again: it shares the embedding's weights": lambda v, h, n: (
+                bloom_parameters(v, h, n) + v * h
+            ),
             "biases are missing": lambda v, h, n: v * h + n * (12 * h * h + 4 * h) + 4 * h,
             "layer norms are missing": lambda v, h, n: v * h + n * (12 * h * h + 9 * h),
             "the feed-forward part has two matrices, not one: up to 4 × hidden and down again": lambda v, h, n: (
@@ -122,7 +128,10 @@ TASKS = [
                 "weights": "bfloat16" if has else "float32",
                 "autocast": None,
             },
-            "autocast is asked for where the hardware has no bfloat16": lambda saved, has: {"weights": "float32", "autocast": "bfloat16"},
+            "autocast is asked for where the hardware has no bfloat16": lambda saved, has: {
+                "weights": "float32",
+                "autocast": "bfloat16",
+            },
             "autocast in the checkpoint's dtype: it depends on the hardware": lambda saved, has: {
                 "weights": "float32",
                 "autocast": saved if saved != "float32" else None,
@@ -141,7 +150,9 @@ TASKS = [
         {
             "measured in float32: put the weights into bfloat16 first": in_float32,
             "measured in float16, which has more digits than bfloat16": in_float16,
-            "the share of the steps that are *not* lost": lambda weights, step: 1 - lost_steps(weights, step),
+            "the share of the steps that are *not* lost": lambda weights, step: (
+                1 - lost_steps(weights, step)
+            ),
         },
     ),
 ]

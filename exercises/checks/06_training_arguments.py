@@ -15,11 +15,19 @@ def optimizer_steps(rows, batch_size, accumulation, devices, epochs):
 def draw_runs(rng):
     return [
         Case("one device", (26_858, 4, 8, 1, 1), "the article's run"),
-        Case("one device", (rng.randint(1_000, 9_000) * 32, 4, 8, 1, 1), "rows that make whole windows"),
+        Case(
+            "one device",
+            (rng.randint(1_000, 9_000) * 32, 4, 8, 1, 1),
+            "rows that make whole windows",
+        ),
         Case("one device", (32 * rng.randint(5, 50) + 1, 4, 8, 1, 1), "one row too many"),
         Case("one device", (3, 4, 8, 1, 1), "fewer rows than a batch"),
         Case("several devices", (26_858, 4, 8, 2, 1), "two devices"),
-        Case("several devices", (rng.randint(1_000, 9_000), 4, 1, 8, 1), "eight devices, no accumulation"),
+        Case(
+            "several devices",
+            (rng.randint(1_000, 9_000), 4, 1, 8, 1),
+            "eight devices, no accumulation",
+        ),
         Case("several epochs", (65, 4, 8, 1, 3), "a short last window in each of three epochs"),
         Case("several epochs", (rng.randint(100, 900) * 32 + 5, 4, 8, 1, 2), "two epochs"),
     ]
@@ -64,7 +72,9 @@ def window_loss(batches):
 
 
 def mean_of_means(batches):
-    return sum(sum(batch) / len(batch) for batch in batches if batch) / max(1, sum(map(bool, batches)))
+    return sum(sum(batch) / len(batch) for batch in batches if batch) / max(
+        1, sum(map(bool, batches))
+    )
 
 
 def draw_windows(rng):
@@ -73,7 +83,11 @@ def draw_windows(rng):
 
     return [
         Case("every token weighs the same", ([batch(2), batch(9)],), "a short and a long batch"),
-        Case("every token weighs the same", ([batch(3), batch(3), batch(1), batch(7)],), "four batches"),
+        Case(
+            "every token weighs the same",
+            ([batch(3), batch(3), batch(1), batch(7)],),
+            "four batches",
+        ),
         Case("edges", ([batch(4)],), "a single batch"),
         Case("edges", ([batch(3), []],), "a batch without a supervised token"),
         Case("edges", ([[], []],), "nothing supervised at all: nan"),
@@ -108,9 +122,15 @@ TASKS = [
         ],
         draw_runs,
         {
-            "the last, shorter window is lost: it makes a step too": lambda r, b, a, d, e: e * (r // (b * a * d)),
-            "accumulation is left out: these are batches, not steps": lambda r, b, a, d, e: e * math.ceil(math.ceil(r / d) / b),
-            "devices are left out: each takes a part of the rows": lambda r, b, a, d, e: e * math.ceil(math.ceil(r / b) / a),
+            "the last, shorter window is lost: it makes a step too": lambda r, b, a, d, e: (
+                e * (r // (b * a * d))
+            ),
+            "accumulation is left out: these are batches, not steps": lambda r, b, a, d, e: (
+                e * math.ceil(math.ceil(r / d) / b)
+            ),
+            "devices are left out: each takes a part of the rows": lambda r, b, a, d, e: (
+                e * math.ceil(math.ceil(r / b) / a)
+            ),
             "the epochs are run together: each has a last window of its own": draw_all_epochs_together,
         },
     ),
@@ -118,12 +138,19 @@ TASKS = [
         "learning_rate",
         {"warm-up": 1, "decay": 2, "edges": 1},
         learning_rate,
-        [Case("warm-up", (5, 1e-3, 10, 110), "half of the warm-up"), Case("decay", (60, 1e-3, 10, 110), "half of the way down")],
+        [
+            Case("warm-up", (5, 1e-3, 10, 110), "half of the warm-up"),
+            Case("decay", (60, 1e-3, 10, 110), "half of the way down"),
+        ],
         draw_rates,
         {
             "the decay is counted from step 0: after the warm-up the rate jumps": jumps_after_the_warmup,
-            "no warm-up: the first steps are taken at full rate": lambda s, p, w, t: p * max(0, t - s) / max(1, t - w) if s >= w else p,
-            "the rate stays at its peak: the default falls to zero": lambda s, p, w, t: p * min(1, s / w) if w else p,
+            "no warm-up: the first steps are taken at full rate": lambda s, p, w, t: (
+                p * max(0, t - s) / max(1, t - w) if s >= w else p
+            ),
+            "the rate stays at its peak: the default falls to zero": lambda s, p, w, t: (
+                p * min(1, s / w) if w else p
+            ),
             "the warm-up begins at step 1: the first step's rate is 0": lambda s, p, w, t: (
                 p * (s + 1) / w if s < w else learning_rate(s, p, w, t)
             ),
@@ -134,12 +161,20 @@ TASKS = [
         "window_loss",
         {"every token weighs the same": 2, "edges": 1},
         window_loss,
-        [Case("every token weighs the same", ([[1.0], [3.0, 3.0, 3.0]],), "one token in the first batch, three in the second")],
+        [
+            Case(
+                "every token weighs the same",
+                ([[1.0], [3.0, 3.0, 3.0]],),
+                "one token in the first batch, three in the second",
+            )
+        ],
         draw_windows,
         {
             "a mean of the batches' means: tokens of a short batch weigh more": mean_of_means,
             "a sum: the rate would grow with the window": lambda batches: sum(map(sum, batches)),
-            "divided by the number of batches, not of tokens": lambda batches: sum(map(sum, batches)) / len(batches),
+            "divided by the number of batches, not of tokens": lambda batches: (
+                sum(map(sum, batches)) / len(batches)
+            ),
         },
     ),
     Task(
@@ -151,7 +186,9 @@ TASKS = [
         {
             "gradients are missing: as large as the weights": lambda n, s: n * (4 + 4 * s) / 2**30,
             "two bytes a number: float32 has four": lambda n, s: n * (2 + 2 + 2 * s) / 2**30,
-            "GB (10^9 bytes) where GiB (2^30 bytes) are asked for": lambda n, s: n * (8 + 4 * s) / 1e9,
+            "GB (10^9 bytes) where GiB (2^30 bytes) are asked for": lambda n, s: (
+                n * (8 + 4 * s) / 1e9
+            ),
             "the weights alone: that is what inference takes": lambda n, s: n * 4 / 2**30,
         },
     ),

@@ -33,7 +33,10 @@ def labels_get_the_pad_id(rows, pad_id, side):
 
 def mask_by_value(rows, pad_id, side):
     right = collate(rows, pad_id, side)
-    return {**right, "attention_mask": [[int(token != pad_id) for token in row] for row in right["input_ids"]]}
+    return {
+        **right,
+        "attention_mask": [[int(token != pad_id) for token in row] for row in right["input_ids"]],
+    }
 
 
 def always_left(rows, pad_id, side):
@@ -41,7 +44,10 @@ def always_left(rows, pad_id, side):
 
 
 def labels_on_the_other_side(rows, pad_id, side):
-    return {**collate(rows, pad_id, side), "labels": collate(rows, pad_id, "right" if side == "left" else "left")["labels"]}
+    return {
+        **collate(rows, pad_id, side),
+        "labels": collate(rows, pad_id, "right" if side == "left" else "left")["labels"],
+    }
 
 
 def to_a_fixed_length(rows, pad_id, side):
@@ -58,8 +64,16 @@ def draw_batches(rng):
     with_pad = {"input_ids": [5, 3, 6], "labels": [IGNORED, 3, 6]}
     return [
         Case("input_ids and mask", ([short, long], 3, "left"), "two rows, padded on the left"),
-        Case("input_ids and mask", ([short, long, row(1, 0)], 3, "right"), "three rows, padded on the right"),
-        Case("input_ids and mask", ([with_pad, long], 3, "left"), "a row in which the padding id occurs as a token"),
+        Case(
+            "input_ids and mask",
+            ([short, long, row(1, 0)], 3, "right"),
+            "three rows, padded on the right",
+        ),
+        Case(
+            "input_ids and mask",
+            ([with_pad, long], 3, "left"),
+            "a row in which the padding id occurs as a token",
+        ),
         Case("labels", ([row(6, 2), row(2, 1)], 3, "left"), "a long and a short row"),
         Case("labels", ([row(2, 1), row(7, 3)], 0, "right"), "a padding id of 0"),
         Case("one row", ([long], 3, "left"), "a batch of one"),
@@ -104,41 +118,84 @@ def draw_lengths(rng):
 
 
 def newest_checkpoint(folders):
-    whole = {name: files for name, files in folders.items() if name.startswith("checkpoint-") and "trainer_state.json" in files}
+    whole = {
+        name: files
+        for name, files in folders.items()
+        if name.startswith("checkpoint-") and "trainer_state.json" in files
+    }
     return max(whole, key=lambda name: int(name.removeprefix("checkpoint-")), default=None)
 
 
 def by_name(folders):
-    return max((name for name, files in folders.items() if name.startswith("checkpoint-") and "trainer_state.json" in files), default=None)
+    return max(
+        (
+            name
+            for name, files in folders.items()
+            if name.startswith("checkpoint-") and "trainer_state.json" in files
+        ),
+        default=None,
+    )
 
 
 def takes_half_ones(folders):
     return max(
-        (name for name in folders if name.startswith("checkpoint-")), key=lambda name: int(name.removeprefix("checkpoint-")), default=None
+        (name for name in folders if name.startswith("checkpoint-")),
+        key=lambda name: int(name.removeprefix("checkpoint-")),
+        default=None,
     )
 
 
 def oldest(folders):
-    whole = [name for name, files in folders.items() if name.startswith("checkpoint-") and "trainer_state.json" in files]
+    whole = [
+        name
+        for name, files in folders.items()
+        if name.startswith("checkpoint-") and "trainer_state.json" in files
+    ]
     return min(whole, key=lambda name: int(name.removeprefix("checkpoint-")), default=None)
 
 
 def last_listed(folders):
-    return ([name for name, files in folders.items() if name.startswith("checkpoint-") and "trainer_state.json" in files] or [None])[-1]
+    return (
+        [
+            name
+            for name, files in folders.items()
+            if name.startswith("checkpoint-") and "trainer_state.json" in files
+        ]
+        or [None]
+    )[-1]
 
 
 def draw_folders(rng):
     whole, half = ["model.safetensors", "optimizer.pt", "trainer_state.json"], ["model.safetensors"]
     low, high = rng.randint(2, 9) * 10, rng.randint(10, 40) * 10
     return [
-        Case("the newest", ({f"checkpoint-{high}": whole, f"checkpoint-{low}": whole},), "steps of two and of three digits"),
         Case(
             "the newest",
-            ({"checkpoint-50": whole, "checkpoint-150": whole, "checkpoint-100": whole, "runs": []},),
+            ({f"checkpoint-{high}": whole, f"checkpoint-{low}": whole},),
+            "steps of two and of three digits",
+        ),
+        Case(
+            "the newest",
+            (
+                {
+                    "checkpoint-50": whole,
+                    "checkpoint-150": whole,
+                    "checkpoint-100": whole,
+                    "runs": [],
+                },
+            ),
             "three checkpoints and another folder",
         ),
-        Case("the newest", ({"checkpoint-200": whole, "checkpoint-300": whole, "checkpoint-100": whole},), "three checkpoints in no order"),
-        Case("cut off", ({"checkpoint-100": whole, "checkpoint-200": half},), "the newest was cut off while it was written"),
+        Case(
+            "the newest",
+            ({"checkpoint-200": whole, "checkpoint-300": whole, "checkpoint-100": whole},),
+            "three checkpoints in no order",
+        ),
+        Case(
+            "cut off",
+            ({"checkpoint-100": whole, "checkpoint-200": half},),
+            "the newest was cut off while it was written",
+        ),
         Case("cut off", ({"checkpoint-100": half},), "nothing but a cut-off one"),
         Case("none", ({},), "no checkpoints"),
         Case("none", ({"logs": ["trainer_state.json"]},), "another folder that has such a file"),
@@ -154,7 +211,10 @@ TASKS = [
             Case(
                 "input_ids and mask",
                 (
-                    [{"input_ids": [11, 12, 13, 2], "labels": [IGNORED, IGNORED, 13, 2]}, {"input_ids": [21, 2], "labels": [IGNORED, 2]}],
+                    [
+                        {"input_ids": [11, 12, 13, 2], "labels": [IGNORED, IGNORED, 13, 2]},
+                        {"input_ids": [21, 2], "labels": [IGNORED, 2]},
+                    ],
                     3,
                     "left",
                 ),
@@ -162,7 +222,14 @@ TASKS = [
             ),
             Case(
                 "labels",
-                ([{"input_ids": [11, 2], "labels": [IGNORED, 2]}, {"input_ids": [9], "labels": [9]}], 3, "right"),
+                (
+                    [
+                        {"input_ids": [11, 2], "labels": [IGNORED, 2]},
+                        {"input_ids": [9], "labels": [9]},
+                    ],
+                    3,
+                    "right",
+                ),
                 "two rows, padded on the right",
             ),
         ],
@@ -191,7 +258,18 @@ TASKS = [
         "newest_checkpoint",
         {"the newest": 2, "cut off": 1, "none": 1},
         newest_checkpoint,
-        [Case("the newest", ({"checkpoint-10": ["trainer_state.json"], "checkpoint-9": ["trainer_state.json"]},), "steps 9 and 10")],
+        [
+            Case(
+                "the newest",
+                (
+                    {
+                        "checkpoint-10": ["trainer_state.json"],
+                        "checkpoint-9": ["trainer_state.json"],
+                    },
+                ),
+                "steps 9 and 10",
+            )
+        ],
         draw_folders,
         {
             "compared as texts: checkpoint-90 comes after checkpoint-100": by_name,

@@ -17,20 +17,28 @@ def read_answer(output_ids, prompt_length, end_id):
 
 def with_the_question(output_ids, prompt_length, end_id):
     if end_id in output_ids[prompt_length:]:
-        return {"ids": output_ids[: prompt_length + output_ids[prompt_length:].index(end_id)], "stopped": True}
+        return {
+            "ids": output_ids[: prompt_length + output_ids[prompt_length:].index(end_id)],
+            "stopped": True,
+        }
     return {"ids": output_ids, "stopped": False}
 
 
 def keeps_the_end(output_ids, prompt_length, end_id):
     generated = output_ids[prompt_length:]
     return (
-        {"ids": generated[: generated.index(end_id) + 1], "stopped": True} if end_id in generated else {"ids": generated, "stopped": False}
+        {"ids": generated[: generated.index(end_id) + 1], "stopped": True}
+        if end_id in generated
+        else {"ids": generated, "stopped": False}
     )
 
 
 def finds_the_end_in_the_prompt(output_ids, prompt_length, end_id):
     if end_id in output_ids:
-        return {"ids": output_ids[prompt_length : max(prompt_length, output_ids.index(end_id))], "stopped": True}
+        return {
+            "ids": output_ids[prompt_length : max(prompt_length, output_ids.index(end_id))],
+            "stopped": True,
+        }
     return {"ids": output_ids[prompt_length:], "stopped": False}
 
 
@@ -40,7 +48,11 @@ def always_stopped(output_ids, prompt_length, end_id):
 
 def only_at_the_very_end(output_ids, prompt_length, end_id):
     generated = output_ids[prompt_length:]
-    return {"ids": generated[:-1], "stopped": True} if generated[-1:] == [end_id] else {"ids": generated, "stopped": False}
+    return (
+        {"ids": generated[:-1], "stopped": True}
+        if generated[-1:] == [end_id]
+        else {"ids": generated, "stopped": False}
+    )
 
 
 def draw_outputs(rng):
@@ -51,9 +63,17 @@ def draw_outputs(rng):
     return [
         Case("the answer", ([*prompt, *said, END], 5, END), "an answer that ends"),
         Case("the answer", ([*prompt, *said, END, 3, 3, 3], 5, END), "padding after the end"),
-        Case("the answer", ([*prompt, *said, END, *ids(3), END], 5, END), "more text after the first end"),
+        Case(
+            "the answer",
+            ([*prompt, *said, END, *ids(3), END], 5, END),
+            "more text after the first end",
+        ),
         Case("did it stop", ([*prompt, *said], 5, END), "an answer that never ends"),
-        Case("did it stop", ([*prompt[:2], END, *prompt[3:], *said], 5, END), "an end token in the prompt"),
+        Case(
+            "did it stop",
+            ([*prompt[:2], END, *prompt[3:], *said], 5, END),
+            "an end token in the prompt",
+        ),
         Case("edges", ([*prompt, END], 5, END), "an empty answer"),
         Case("edges", (prompt, 5, END), "nothing generated"),
     ]
@@ -85,7 +105,9 @@ def without_the_one_that_reaches_it(probabilities, p):
 
 
 def not_renormalised(probabilities, p):
-    return [own if new else 0.0 for own, new in zip(probabilities, top_p(probabilities, p), strict=True)]
+    return [
+        own if new else 0.0 for own, new in zip(probabilities, top_p(probabilities, p), strict=True)
+    ]
 
 
 def a_threshold(probabilities, p):
@@ -126,19 +148,33 @@ def draw_probabilities(rng):
 
 
 def exact_match(expected, answers):
-    return sum(want.strip() == said.strip() for want, said in zip(expected, answers, strict=True)) / len(expected)
+    return sum(
+        want.strip() == said.strip() for want, said in zip(expected, answers, strict=True)
+    ) / len(expected)
 
 
 def draw_matches(rng):
     pool = ["The capital of France is Paris.", "巴黎。", "Au", "2\n3\n5", "3/4"]
     right = rng.sample(pool, 4)
     return [
-        Case("right answers", (right, [f" {right[0]}", f"{right[1]}\n", right[2], "no"]), "white space at the ends"),
+        Case(
+            "right answers",
+            (right, [f" {right[0]}", f"{right[1]}\n", right[2], "no"]),
+            "white space at the ends",
+        ),
         Case("right answers", (right, right), "all right"),
         Case("wrong answers", (["Au", "Ag"], ["au", "Ag"]), "another case"),
         Case("wrong answers", (["巴黎。"], ["法国的首都是巴黎。"]), "more than was asked for"),
-        Case("wrong answers", (["The capital of France is Paris.", "3/4"], ["Paris", "3/4 "]), "a part of the answer"),
-        Case("wrong answers", (["2\n3\n5", "Au"], ["2 3 5", ""]), "lines run together, and an empty answer"),
+        Case(
+            "wrong answers",
+            (["The capital of France is Paris.", "3/4"], ["Paris", "3/4 "]),
+            "a part of the answer",
+        ),
+        Case(
+            "wrong answers",
+            (["2\n3\n5", "Au"], ["2 3 5", ""]),
+            "lines run together, and an empty answer",
+        ),
     ]
 
 
@@ -156,12 +192,24 @@ def draw_generated(rng):
     return [
         Case(
             "stopped",
-            ([row(3, True), row(9, False), [*row(2, True), 3, 3], row(1, True), row(9, False)], END, 9),
+            (
+                [row(3, True), row(9, False), [*row(2, True), 3, 3], row(1, True), row(9, False)],
+                END,
+                9,
+            ),
             "some that stop, some that don't",
         ),
         Case("stopped", ([row(9, False), row(9, False)], END, 9), "none that stops"),
-        Case("within the limit", ([row(6, True), row(2, True), row(11, True)], END, 5), "some end after the limit"),
-        Case("within the limit", ([row(4, True), row(5, True)], END, 5), "an end at the last place that counts, and one after it"),
+        Case(
+            "within the limit",
+            ([row(6, True), row(2, True), row(11, True)], END, 5),
+            "some end after the limit",
+        ),
+        Case(
+            "within the limit",
+            ([row(4, True), row(5, True)], END, 5),
+            "an end at the last place that counts, and one after it",
+        ),
         Case("stopped", ([[END]], END, 3), "a single, empty answer"),
     ]
 
@@ -172,7 +220,11 @@ TASKS = [
         {"the answer": 2, "did it stop": 1, "edges": 1},
         read_answer,
         [
-            Case("the answer", ([11, 12, 13, 21, 22, END, 3], 3, END), "a prompt of three tokens, an answer of two"),
+            Case(
+                "the answer",
+                ([11, 12, 13, 21, 22, END, 3], 3, END),
+                "a prompt of three tokens, an answer of two",
+            ),
             Case("did it stop", ([11, 12, 21, 22], 2, END), "an answer that never ends"),
         ],
         draw_outputs,
@@ -215,11 +267,18 @@ TASKS = [
                 sum(a.strip() in b for a, b in zip(want, said, strict=True)) / len(want)
             ),
             "upper and lower case are not told apart": lambda want, said: (
-                sum(a.strip().lower() == b.strip().lower() for a, b in zip(want, said, strict=True)) / len(want)
+                sum(a.strip().lower() == b.strip().lower() for a, b in zip(want, said, strict=True))
+                / len(want)
             ),
-            "white space at the ends is not forgiven": lambda want, said: sum(a == b for a, b in zip(want, said, strict=True)) / len(want),
+            "white space at the ends is not forgiven": lambda want, said: (
+                sum(a == b for a, b in zip(want, said, strict=True)) / len(want)
+            ),
             "all white space is ignored, new lines too": lambda want, said: (
-                sum("".join(a.split()) == "".join(b.split()) for a, b in zip(want, said, strict=True)) / len(want)
+                sum(
+                    "".join(a.split()) == "".join(b.split())
+                    for a, b in zip(want, said, strict=True)
+                )
+                / len(want)
             ),
         },
     ),
@@ -239,8 +298,12 @@ TASKS = [
             "the last token alone is looked at; padding may follow the end": lambda rows, end, limit: (
                 sum(row[:limit][-1:] == [end] for row in rows) / len(rows)
             ),
-            "a percentage where a share from 0 to 1 is asked for": lambda rows, end, limit: 100 * stopping_rate(rows, end, limit),
-            "the share of those that do *not* stop": lambda rows, end, limit: 1 - stopping_rate(rows, end, limit),
+            "a percentage where a share from 0 to 1 is asked for": lambda rows, end, limit: (
+                100 * stopping_rate(rows, end, limit)
+            ),
+            "the share of those that do *not* stop": lambda rows, end, limit: (
+                1 - stopping_rate(rows, end, limit)
+            ),
         },
     ),
 ]

@@ -50,11 +50,21 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     except ImportError:
         _missing("Playwright is not installed: pip install -e '.[dev]'")
     folder = tmp_path_factory.mktemp("fonts")
-    (folder / "fonts.conf").write_text(FONTS.format(folder=Path(FONT_PATH).parent, cache=folder / "cache"), encoding="utf-8")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    (folder / "fonts.conf").write_text(
+        FONTS.format(folder=Path(FONT_PATH).parent, cache=folder / "cache"), encoding="utf-8"
+    )
+    quiet = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=found, args=quiet, env={**os.environ, "FONTCONFIG_FILE": str(folder / "fonts.conf")}
+            executable_path=found,
+            args=quiet,
+            env={**os.environ, "FONTCONFIG_FILE": str(folder / "fonts.conf")},
         )
         yield chromium
         chromium.close()
@@ -101,7 +111,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory, own_runs_folder: Path) -> Iter
         # Models that the notebooks' own run has made are used; else made here.
         "TUTORIAL_RUNS": os.environ.get("BROWSER_RUNS") or str(own_runs_folder),
     }
-    options = ["--no-browser", "--allow-root", "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--port={port}"]
+    options = [
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        f"--port={port}",
+    ]
     with (folder / "lab.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyter", "lab", *options, f"--ServerApp.root_dir={folder}"],

@@ -6,7 +6,9 @@ import time
 import urllib.request
 
 A_NOTEBOOK = 600  # seconds; none takes half of it
-TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^\w*(Error|Exception|Interrupt)\b", re.MULTILINE)
+TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\)|^\w*(Error|Exception|Interrupt)\b", re.MULTILINE
+)
 VIEW = ".jp-OutputArea-output .jupyter-widgets.widget-vbox"
 
 
@@ -25,7 +27,11 @@ def ready_in(lab) -> set[str]:
     """The notebooks whose kernel is up and heard by a page, as the server has it."""
     with urllib.request.urlopen(f"{lab.url}/api/sessions", timeout=10) as answered:
         sessions = json.load(answered)
-    up = [session for session in sessions if session["kernel"] and session["kernel"]["execution_state"] == "idle"]
+    up = [
+        session
+        for session in sessions
+        if session["kernel"] and session["kernel"]["execution_state"] == "idle"
+    ]
     return {session["path"] for session in up if session["kernel"]["connections"] > 0}
 
 
@@ -44,7 +50,10 @@ def run_all(page) -> None:
 
 def prompts(page) -> list[str]:
     """What stands before each code cell: ``[ ]:``, ``[*]:`` or a number."""
-    return page.eval_on_selector_all(".jp-Notebook .jp-CodeCell .jp-InputArea-prompt", "cells => cells.map(cell => cell.textContent)")
+    return page.eval_on_selector_all(
+        ".jp-Notebook .jp-CodeCell .jp-InputArea-prompt",
+        "cells => cells.map(cell => cell.textContent)",
+    )
 
 
 def wait_until_run(page, seconds: float = A_NOTEBOOK) -> None:
@@ -60,5 +69,7 @@ def wait_until_run(page, seconds: float = A_NOTEBOOK) -> None:
 def errors(page) -> list[str]:
     """Tracebacks. JupyterLab renders them as it does standard error, which is no fault by itself."""
     outputs = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
-    texts = page.eval_on_selector_all(outputs, "outputs => outputs.map(output => output.textContent)")
+    texts = page.eval_on_selector_all(
+        outputs, "outputs => outputs.map(output => output.textContent)"
+    )
     return [text for text in texts if TRACEBACK.search(text)]

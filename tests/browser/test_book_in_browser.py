@@ -21,7 +21,9 @@ def book(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("site") / "book"
     executed = os.environ.get("EXECUTED_NOTEBOOKS")
     if executed is None:
-        pytest.skip("no executed notebooks: `make test` sets EXECUTED_NOTEBOOKS once the notebooks have run")
+        pytest.skip(
+            "no executed notebooks: `make test` sets EXECUTED_NOTEBOOKS once the notebooks have run"
+        )
     build_book(ROOT, Path(executed), out)
     return out
 
@@ -35,7 +37,10 @@ def page(browser):
 
 def test_short_book_has_no_missing_picture_and_no_dead_link(book, page):
     troubles, requested, anchors, linked = [], [], {}, []
-    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: troubles.append(message.text) if message.type == "error" else None,
+    )
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("request", lambda request: requested.append(request.url))
     files = sorted(book.glob("*.html"))
@@ -44,15 +49,26 @@ def test_short_book_has_no_missing_picture_and_no_dead_link(book, page):
     for file in files:
         page.goto(file.as_uri())
         page.wait_for_load_state("load")
-        widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
+        widths = page.eval_on_selector_all(
+            "img", "images => images.map(image => image.naturalWidth)"
+        )
         assert all(width > 0 for width in widths), file.name
         pictures += len(widths)
-        anchors[file.name] = set(page.eval_on_selector_all("[id]", "tags => tags.map(tag => tag.id)"))
-        linked += [(file.name, href) for href in page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)")]
+        anchors[file.name] = set(
+            page.eval_on_selector_all("[id]", "tags => tags.map(tag => tag.id)")
+        )
+        linked += [
+            (file.name, href)
+            for href in page.eval_on_selector_all(
+                "a[href]", "links => links.map(link => link.href)"
+            )
+        ]
         page.screenshot(path=SCREENSHOTS / f"{file.stem}.png")
     assert pictures >= 20
     assert troubles == []
-    assert {address.split(":")[0] for address in requested} <= {"file", "data"}, "offline, all of it"
+    assert {address.split(":")[0] for address in requested} <= {"file", "data"}, (
+        "offline, all of it"
+    )
     for source, address in linked:
         if address.startswith("file:"):
             target, _, anchor = address.removeprefix("file://").partition("#")
@@ -78,7 +94,9 @@ def test_short_book_folds_open_and_a_phone_can_read_it(book, page):
     fold = page.query_selector("details")
     fold.query_selector("summary").click()
     assert fold.get_attribute("open") is not None
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, "nothing sticks out sideways"
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, (
+        "nothing sticks out sideways"
+    )
     page.screenshot(path=SCREENSHOTS / "phone.png")
 
 

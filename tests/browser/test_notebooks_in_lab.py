@@ -17,7 +17,9 @@ SCREENSHOTS = ROOT / "runs" / "browser"
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 SHORT = "06_training_arguments.ipynb"
 A_PICTURE = 60  # seconds
-FAILED_WIDGET = re.compile(r"Loading widget|Error displaying widget|Error creating widget|model not found", re.IGNORECASE)
+FAILED_WIDGET = re.compile(
+    r"Loading widget|Error displaying widget|Error creating widget|model not found", re.IGNORECASE
+)
 
 
 def keep_screenshots(page, name: str) -> None:
@@ -27,7 +29,12 @@ def keep_screenshots(page, name: str) -> None:
     for number, view in enumerate(page.query_selector_all(VIEW), start=1):
         view.screenshot(path=folder / f"view_{number}.png")
     cells = page.query_selector(".jp-Notebook .jp-WindowedPanel-outer")
-    page.set_viewport_size({"width": 1150, "height": min(int(cells.evaluate("cells => cells.scrollHeight")) + 200, 16_000)})
+    page.set_viewport_size(
+        {
+            "width": 1150,
+            "height": min(int(cells.evaluate("cells => cells.scrollHeight")) + 200, 16_000),
+        }
+    )
     cells.evaluate("cells => cells.scrollTo(0, 0)")
     page.wait_for_timeout(1_000)  # cells out of view are drawn only now
     page.screenshot(path=folder / "notebook.png")
@@ -41,7 +48,9 @@ def shown_by(view) -> str:
 def turn(control, back: bool = False) -> None:
     """Set a control to another value, as a hand or a keyboard would."""
     if handle := control.query_selector(".noUi-handle"):
-        at_its_end = float(handle.get_attribute("aria-valuenow")) >= float(handle.get_attribute("aria-valuemax"))
+        at_its_end = float(handle.get_attribute("aria-valuenow")) >= float(
+            handle.get_attribute("aria-valuemax")
+        )
         handle.focus()
         for _ in range(3):
             handle.press("ArrowLeft" if at_its_end or back else "ArrowRight")
@@ -60,15 +69,22 @@ def turn_every_control(page) -> int:
     """Turn each control of each view and wait for the picture to change; return how many there were."""
     turned = 0
     for view in page.query_selector_all(VIEW):
-        for control in view.query_selector_all(".widget-slider, .widget-dropdown, .widget-text, .widget-checkbox"):
+        for control in view.query_selector_all(
+            ".widget-slider, .widget-dropdown, .widget-text, .widget-checkbox"
+        ):
             name = control.query_selector(".widget-label, .widget-label-basic").text_content()
             before = shown_by(view)
             turn(control)
             end = time.monotonic() + A_PICTURE
             while shown_by(view) == before:
                 assert time.monotonic() < end, f"{name!r} did not change what is shown"
-                if control.query_selector(".noUi-handle") and time.monotonic() > end - A_PICTURE + 5:
-                    turn(control, back=True)  # some do nothing in one direction: a longer limit for a row that fits
+                if (
+                    control.query_selector(".noUi-handle")
+                    and time.monotonic() > end - A_PICTURE + 5
+                ):
+                    turn(
+                        control, back=True
+                    )  # some do nothing in one direction: a longer limit for a row that fits
                 time.sleep(0.1)
             assert len(shown_by(view)) > 50, name
             turned += 1
@@ -85,9 +101,14 @@ def work_through(page, lab, name: str) -> None:
     run_all(page)
     wait_until_run(page)
     assert errors(page) == []
-    outputs = page.eval_on_selector_all(".jp-OutputArea-output", "outputs => outputs.map(output => output.textContent)")
+    outputs = page.eval_on_selector_all(
+        ".jp-OutputArea-output", "outputs => outputs.map(output => output.textContent)"
+    )
     assert [text for text in outputs if FAILED_WIDGET.search(text)] == []
-    missing = page.eval_on_selector_all(".jp-Notebook img", "images => images.filter(i => !i.naturalWidth).map(i => i.src.slice(0, 80))")
+    missing = page.eval_on_selector_all(
+        ".jp-Notebook img",
+        "images => images.filter(i => !i.naturalWidth).map(i => i.src.slice(0, 80))",
+    )
     assert missing == []
     keep_screenshots(page, name)
     turned = turn_every_control(page)

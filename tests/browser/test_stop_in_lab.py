@@ -12,7 +12,11 @@ pytestmark = pytest.mark.browser
 
 def write_notebook(path: Path, *cells: str) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(notebook, path)
 
 
@@ -20,9 +24,9 @@ TRAIN = """
 import torch
 from pathlib import Path
 from transformers import BloomConfig, BloomForCausalLM, TrainingArguments
-from tutorial_lib.dashboard import TrainingDashboard
+from tutorial_lib.show.dashboard import TrainingDashboard
 from tutorial_lib.models import load_tokenizer
-from tutorial_lib.training import build_trainer
+from tutorial_lib.recipe import build_trainer
 
 tokenizer = load_tokenizer("tinyworld")
 model = BloomForCausalLM(BloomConfig(vocab_size=len(tokenizer), hidden_size=64, n_layer=2, n_head=2))
@@ -48,7 +52,9 @@ def test_short_the_stop_button_stops_a_running_training_and_saves(page, lab):
     assert "stopped and saved" in text
 
 
-@pytest.mark.parametrize(("cell", "error"), [("1 / 0", "ZeroDivisionError"), ("1 +", "SyntaxError")])
+@pytest.mark.parametrize(
+    ("cell", "error"), [("1 / 0", "ZeroDivisionError"), ("1 +", "SyntaxError")]
+)
 def test_short_a_failing_cell_is_seen(page, lab, cell, error):
     """The check itself."""
     write_notebook(lab.folder / f"{error}.ipynb", cell)

@@ -20,7 +20,9 @@ from tutorial_lib.errors import DataError
 
 GOOD = [{"instruction": f"第{n}题", "input": "", "output": f"答{n}"} for n in range(6)]
 LINES = [json.dumps(row, ensure_ascii=False) for row in GOOD]
-CSV = "instruction,input,output\n" + "".join(f"{row['instruction']},,{row['output']}\n" for row in GOOD)
+CSV = "instruction,input,output\n" + "".join(
+    f"{row['instruction']},,{row['output']}\n" for row in GOOD
+)
 
 
 def write(name: str, content: str | bytes):
@@ -60,7 +62,12 @@ def truncated_parquet(folder: Path) -> Path:
 
 def parquet(**columns: list):
     def make(folder: Path) -> Path:
-        pq.write_table(pa.table({"instruction": ["a", "b"], "input": ["", ""], "output": ["c", "d"], **columns}), folder / "rows.parquet")
+        pq.write_table(
+            pa.table(
+                {"instruction": ["a", "b"], "input": ["", ""], "output": ["c", "d"], **columns}
+            ),
+            folder / "rows.parquet",
+        )
         return folder / "rows.parquet"
 
     return make
@@ -83,12 +90,24 @@ def folder_called_json(folder: Path) -> Path:
 
 REFUSED = {
     # --- files
-    "GB18030": (write("a.jsonl", lines().encode("gb18030")), r"line 1 is no UTF-8 \(byte 0x.*GB18030"),
-    "one line of Latin-1": (write("a.jsonl", (LINES[0] + "\n").encode() + '{"output": "é"}'.encode("latin-1")), "line 2 is no UTF-8"),
+    "GB18030": (
+        write("a.jsonl", lines().encode("gb18030")),
+        r"line 1 is no UTF-8 \(byte 0x.*GB18030",
+    ),
+    "one line of Latin-1": (
+        write("a.jsonl", (LINES[0] + "\n").encode() + '{"output": "é"}'.encode("latin-1")),
+        "line 2 is no UTF-8",
+    ),
     "UTF-16": (write("a.jsonl", lines().encode("utf-16")), "it is UTF-16; save it as UTF-8"),
     "CSV in GB18030": (write("a.csv", CSV.encode("gb18030")), "line 2 is no UTF-8"),
-    "JSON list in GB18030": (write("a.json", json.dumps(GOOD, ensure_ascii=False, indent=1).encode("gb18030")), "line 3 is no UTF-8"),
-    "gzip": (write("a.jsonl", gzip.compress(lines().encode())), r"packed \(gzip\): unpack it first"),
+    "JSON list in GB18030": (
+        write("a.json", json.dumps(GOOD, ensure_ascii=False, indent=1).encode("gb18030")),
+        "line 3 is no UTF-8",
+    ),
+    "gzip": (
+        write("a.jsonl", gzip.compress(lines().encode())),
+        r"packed \(gzip\): unpack it first",
+    ),
     "gzip called CSV": (write("a.csv", gzip.compress(CSV.encode())), r"packed \(gzip\)"),
     "zip": (write("a.json", b"PK\x03\x04 and so on"), r"packed \(zip\)"),
     "empty": (write("a.jsonl", ""), "is an empty file"),
@@ -101,22 +120,44 @@ REFUSED = {
     "named pipe": (fifo, "neither a file nor a folder"),
     "truncated parquet": (truncated_parquet, "can't be read as a data set"),
     "text called parquet": (write("a.parquet", lines()), "can't be read as a data set"),
-    "saved without its rows": (saved(lambda path: [file.unlink() for file in path.glob("*.arrow")]), "can't be read|no data set"),
+    "saved without its rows": (
+        saved(lambda path: [file.unlink() for file in path.glob("*.arrow")]),
+        "can't be read|no data set",
+    ),
     "saved with rows cut off": (
-        saved(lambda path: [os.truncate(file, file.stat().st_size // 2) for file in path.glob("*.arrow")]),
+        saved(
+            lambda path: [
+                os.truncate(file, file.stat().st_size // 2) for file in path.glob("*.arrow")
+            ]
+        ),
         "can't be read as a data set",
     ),
-    "saved with a broken state": (saved(lambda path: (path / "state.json").write_text("{", encoding="utf-8")), "can't be read"),
+    "saved with a broken state": (
+        saved(lambda path: (path / "state.json").write_text("{", encoding="utf-8")),
+        "can't be read",
+    ),
     # --- JSON
     "truncated list": (write("a.json", json.dumps(GOOD)[:-20]), r"line 1, column \d+"),
     "truncated line": (write("a.jsonl", lines()[:-12]), r"line 6, column \d+"),
-    "bad line in the middle": (write("a.jsonl", lines('{"instruction": "x"')), r"line 4, column \d+"),
-    "raw NUL": (write("a.jsonl", lines('{"instruction": "x\0y", "input": "", "output": "z"}')), "line 4, column .*control character"),
+    "bad line in the middle": (
+        write("a.jsonl", lines('{"instruction": "x"')),
+        r"line 4, column \d+",
+    ),
+    "raw NUL": (
+        write("a.jsonl", lines('{"instruction": "x\0y", "input": "", "output": "z"}')),
+        "line 4, column .*control character",
+    ),
     "one quote missing": (write("a.jsonl", lines('{"instruction: "x"}')), "line 4"),
     "single quotes": (write("a.jsonl", lines("{'instruction': 'x'}")), "line 4"),
     "two objects in a line": (write("a.jsonl", lines(LINES[0] + LINES[1])), "line 4.*Extra data"),
-    "a name twice in an object": (write("a.jsonl", lines('{"output": "a", "output": "b"}')), "line 4: the name 'output' stands twice"),
-    "a name twice in a list": (write("a.json", '[{"output": "a", "output": "b"}]'), "'output' stands twice"),
+    "a name twice in an object": (
+        write("a.jsonl", lines('{"output": "a", "output": "b"}')),
+        "line 4: the name 'output' stands twice",
+    ),
+    "a name twice in a list": (
+        write("a.json", '[{"output": "a", "output": "b"}]'),
+        "'output' stands twice",
+    ),
     "a line that is a list": (write("a.jsonl", lines("[1, 2]")), "row 3 is list, not an object"),
     "a line that is a number": (write("a.jsonl", lines("7")), "row 3 is int, not an object"),
     "a text and nothing else": (write("a.json", '"text"'), "it holds str, not a list"),
@@ -124,37 +165,79 @@ REFUSED = {
         write("a.jsonl", lines('{"instruction": ' + "[" * 100_000 + "]" * 100_000 + "}")),
         "line 4: it is nested too deeply",
     ),
-    "a list nested 100,000 deep": (write("a.json", "[" * 100_000 + "]" * 100_000), "nested too deeply"),
-    "a number of 10,000 digits": (write("a.jsonl", lines('{"instruction": ' + "7" * 10_000 + "}")), "line 4: .*digits"),
+    "a list nested 100,000 deep": (
+        write("a.json", "[" * 100_000 + "]" * 100_000),
+        "nested too deeply",
+    ),
+    "a number of 10,000 digits": (
+        write("a.jsonl", lines('{"instruction": ' + "7" * 10_000 + "}")),
+        "line 4: .*digits",
+    ),
     # --- rows
     "lone surrogate": (
         write("a.jsonl", lines('{"instruction": "\\ud83d", "input": "", "output": "x"}')),
         "row 3, column 'instruction': half a",
     ),
-    "nested object": (write("a.jsonl", lines(row(output={"text": "x"}))), "row 3, column 'output': dict"),
-    "nested list": (write("a.jsonl", lines(row(instruction=["x"]))), "row 3, column 'instruction': list"),
+    "nested object": (
+        write("a.jsonl", lines(row(output={"text": "x"}))),
+        "row 3, column 'output': dict",
+    ),
+    "nested list": (
+        write("a.jsonl", lines(row(instruction=["x"]))),
+        "row 3, column 'instruction': list",
+    ),
     "a boolean": (write("a.jsonl", lines(row(output=True))), "row 3, column 'output': bool True"),
-    "NaN": (write("a.jsonl", lines('{"instruction": "x", "input": "", "output": NaN}')), "row 3, column 'output': float nan"),
-    "Infinity": (write("a.jsonl", lines('{"instruction": "x", "input": "", "output": -Infinity}')), "row 3, column 'output': float -inf"),
+    "NaN": (
+        write("a.jsonl", lines('{"instruction": "x", "input": "", "output": NaN}')),
+        "row 3, column 'output': float nan",
+    ),
+    "Infinity": (
+        write("a.jsonl", lines('{"instruction": "x", "input": "", "output": -Infinity}')),
+        "row 3, column 'output': float -inf",
+    ),
     "null": (write("a.jsonl", lines(row(output=None))), "row 3, column 'output': null"),
-    "a column missing in one row": (write("a.jsonl", lines('{"instruction": "x", "output": "y"}')), "row 3, column 'input': null"),
-    "escaped NUL": (write("a.jsonl", lines(row(output="a\0b"))), r"row 3, column 'output': the control character U\+0000"),
+    "a column missing in one row": (
+        write("a.jsonl", lines('{"instruction": "x", "output": "y"}')),
+        "row 3, column 'input': null",
+    ),
+    "escaped NUL": (
+        write("a.jsonl", lines(row(output="a\0b"))),
+        r"row 3, column 'output': the control character U\+0000",
+    ),
     "terminal escape": (
         write("a.jsonl", lines(row(instruction="\x1b[31mred"))),
         r"row 3.* control character U\+001B",
     ),
-    "zero-width only": (write("a.jsonl", lines(row(output="\u200b\u200d\ufeff"))), "row 3, column 'output': nothing but invisible"),
-    "white space of other scripts only": (write("a.jsonl", lines(row(output="\u3000\u00a0\n"))), "row 3, column 'output': empty"),
-    "an instruction of a million characters": (write("a.jsonl", lines(row(instruction="长" * 1_000_000))), "row 3.*1,000,000 characters"),
+    "zero-width only": (
+        write("a.jsonl", lines(row(output="\u200b\u200d\ufeff"))),
+        "row 3, column 'output': nothing but invisible",
+    ),
+    "white space of other scripts only": (
+        write("a.jsonl", lines(row(output="\u3000\u00a0\n"))),
+        "row 3, column 'output': empty",
+    ),
+    "an instruction of a million characters": (
+        write("a.jsonl", lines(row(instruction="长" * 1_000_000))),
+        "row 3.*1,000,000 characters",
+    ),
     "parquet of numbers": (parquet(output=[1, 2]), "row 0, column 'output': int 1"),
     "parquet of lists": (parquet(output=[["x"], ["y"]]), "row 0, column 'output': list"),
     "parquet of nulls": (parquet(instruction=pa.nulls(2)), "row 0, column 'instruction': null"),
     # --- CSV
-    "shifted cells": (write("a.csv", CSV + "a,b,c,d\n"), "row 6 has not the header's 3 cells but 4; quote commas"),
+    "shifted cells": (
+        write("a.csv", CSV + "a,b,c,d\n"),
+        "row 6 has not the header's 3 cells but 4; quote commas",
+    ),
     "too few cells": (write("a.csv", CSV + "a,b\n"), "row 6 has not the header's 3 cells but 2"),
-    "a quote that never ends": (write("a.csv", CSV + '"a,b,c\nd,e,f\n'), "row 6.*unexpected end of data"),
+    "a quote that never ends": (
+        write("a.csv", CSV + '"a,b,c\nd,e,f\n'),
+        "row 6.*unexpected end of data",
+    ),
     "a quote in the middle of a cell": (write("a.csv", CSV + '"a"x,b,c\n'), "row 6"),
-    "a header with a name twice": (write("a.csv", "instruction,input,output,output\na,b,c,d\n"), "the header names 'output' twice"),
+    "a header with a name twice": (
+        write("a.csv", "instruction,input,output,output\na,b,c,d\n"),
+        "the header names 'output' twice",
+    ),
     "semicolons": (write("a.csv", CSV.replace(",", ";")), "no column 'instruction', found"),
     "a cell of NUL": (write("a.csv", CSV + "a\0,b,c\n"), "row 6.*(NUL|control character)"),
 }
@@ -186,8 +269,13 @@ KEPT = {
     "a list over many lines": write("a.json", json.dumps(GOOD, indent=2)),
     "an object a line, called .json": write("a.json", lines()),
     "a list, called .jsonl": write("a.jsonl", json.dumps(GOOD)),
-    "a thousand further columns": write("a.jsonl", "\n".join(json.dumps({**good, **{f"c{n}": n for n in range(1_000)}}) for good in GOOD)),
-    "rows that differ in their further columns": write("a.jsonl", "\n".join(json.dumps({**r, f"x{n}": n}) for n, r in enumerate(GOOD))),
+    "a thousand further columns": write(
+        "a.jsonl",
+        "\n".join(json.dumps({**good, **{f"c{n}": n for n in range(1_000)}}) for good in GOOD),
+    ),
+    "rows that differ in their further columns": write(
+        "a.jsonl", "\n".join(json.dumps({**r, f"x{n}": n}) for n, r in enumerate(GOOD))
+    ),
 }
 
 
@@ -200,7 +288,10 @@ def test_what_only_looks_odd_is_read_whole(kind, tmp_path):
 def test_line_ends_within_a_text_stay_as_they_are(tmp_path):
     texts = ["a\r\nb", "a\nb", "a\u2028b", "a\tb", "a\u0085b"]
     jsonl = write("a.jsonl", "\n".join(row(output=text) for text in texts))(tmp_path)
-    quoted = write("a.csv", "instruction,input,output\n" + "".join(f'q{n},,"{text}"\n' for n, text in enumerate(texts)))(tmp_path)
+    quoted = write(
+        "a.csv",
+        "instruction,input,output\n" + "".join(f'q{n},,"{text}"\n' for n, text in enumerate(texts)),
+    )(tmp_path)
     assert load_instructions(jsonl)["output"][:] == texts
     assert load_instructions(quoted)["output"][:] == texts
 
@@ -222,7 +313,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.parametrize("kind", ["a line of 100 MB", "5 MB that unpack to 5 GB"])
 def test_memory_stays_small_whatever_the_file(kind, tmp_path):
     if kind == "a line of 100 MB":
-        path = write("a.jsonl", lines('{"instruction": "' + "x" * 100_000_000 + '", "input": "", "output": "y"}'))(tmp_path)
+        path = write(
+            "a.jsonl",
+            lines('{"instruction": "' + "x" * 100_000_000 + '", "input": "", "output": "y"}'),
+        )(tmp_path)
         message = "line 4 is longer than 10 MB"
     else:
         path = tmp_path / "a.jsonl"
@@ -230,7 +324,13 @@ def test_memory_stays_small_whatever_the_file(kind, tmp_path):
         path.write_bytes(member * 100)  # members of a gzip file unpack one after the other: 5 GB
         assert path.stat().st_size < 6_000_000
         message = "packed (gzip)"
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(path)], capture_output=True, encoding="utf-8", timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=True,
+    )
     told, grown = done.stdout.strip().splitlines()
     assert message in told
     assert int(grown) < 60, f"{grown} MiB"
@@ -254,9 +354,15 @@ def test_ids_that_repeat_are_no_concern_of_ours(tmp_path, caplog):
 
 def test_no_question_is_both_trained_on_and_held_out(tmp_path, caplog):
     repeated = [{"instruction": f"{n % 50}?", "input": "", "output": f"{n}"} for n in range(400)]
-    path = write("a.jsonl", "\n".join(map(json.dumps, [*repeated, *({**r, "instruction": f"only {n}"} for n, r in enumerate(repeated))])))(
-        tmp_path
-    )
+    path = write(
+        "a.jsonl",
+        "\n".join(
+            map(
+                json.dumps,
+                [*repeated, *({**r, "instruction": f"only {n}"} for n, r in enumerate(repeated))],
+            )
+        ),
+    )(tmp_path)
     with caplog.at_level(logging.WARNING):
         parts = load_splits(path)
     assert not set(parts["train"]["instruction"]) & set(parts["held_out"]["instruction"])
@@ -266,7 +372,9 @@ def test_no_question_is_both_trained_on_and_held_out(tmp_path, caplog):
 
 def test_nothing_to_hold_out_is_said(tmp_path):
     path = write("a.jsonl", "\n".join([LINES[0]] * 40))(tmp_path)
-    with pytest.raises(DataError, match="every row that would be held out asks what a training row asks"):
+    with pytest.raises(
+        DataError, match="every row that would be held out asks what a training row asks"
+    ):
         load_splits(path)
 
 

@@ -16,7 +16,8 @@ from tutorial_lib.data import encode_dataset, load_instructions
 from tutorial_lib.errors import NoSupervisedTokenError, NotFiniteError, OutputError
 from tutorial_lib.models import load_model
 from tutorial_lib.profiles import get_profile
-from tutorial_lib.training import build_trainer, prepare_output, training_arguments
+from tutorial_lib.recipe import build_trainer, training_arguments
+from tutorial_lib.run_folder import prepare_output
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +32,19 @@ def rows(tokenizer, tmp_path_factory):
 def make_trainer(tiny_model_folder, tokenizer, rows):
     def make(out: Path, *callbacks: TrainerCallback, dataset=rows, **overrides):
         torch.manual_seed(0)
-        settings = {"max_steps": 4, "save_steps": 2, "gradient_accumulation_steps": 1, "logging_steps": 1, "disable_tqdm": True}
-        arguments = training_arguments(get_profile("tiny"), out, **{**settings, "report_to": "none", **overrides})
-        return build_trainer(load_model(tiny_model_folder), tokenizer, dataset, arguments, callbacks)
+        settings = {
+            "max_steps": 4,
+            "save_steps": 2,
+            "gradient_accumulation_steps": 1,
+            "logging_steps": 1,
+            "disable_tqdm": True,
+        }
+        arguments = training_arguments(
+            get_profile("tiny"), out, **{**settings, "report_to": "none", **overrides}
+        )
+        return build_trainer(
+            load_model(tiny_model_folder), tokenizer, dataset, arguments, callbacks
+        )
 
     return make
 
@@ -58,8 +69,20 @@ def flip(path: Path, share: float) -> None:
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.5, 0.9, 1])
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", SEAL_FILE])
-def test_one_flipped_bit_is_noticed_and_the_checkpoint_before_is_taken(checkpoints, caplog, name, share):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "trainer_state.json",
+        SEAL_FILE,
+    ],
+)
+def test_one_flipped_bit_is_noticed_and_the_checkpoint_before_is_taken(
+    checkpoints, caplog, name, share
+):
     assert last_checkpoint(checkpoints) == str(checkpoints / "checkpoint-4")
     flip(checkpoints / "checkpoint-4" / name, share)
     with caplog.at_level(logging.WARNING):
@@ -134,7 +157,10 @@ def test_rows_without_a_label_are_named_before_the_first_step(make_trainer, rows
     dead = rows.to_list()
     for number in (3, 17):
         dead[number]["labels"] = [-100] * len(dead[number]["labels"])
-    with pytest.raises(NoSupervisedTokenError, match=r"2 of 32 rows have no label to learn from \(rows 3, 17, counted from 0\)"):
+    with pytest.raises(
+        NoSupervisedTokenError,
+        match=r"2 of 32 rows have no label to learn from \(rows 3, 17, counted from 0\)",
+    ):
         make_trainer(tmp_path / "out", dataset=dead)
 
 
@@ -144,7 +170,10 @@ def test_a_loss_that_is_no_number_ends_the_training_and_names_the_step(make_trai
             if state.global_step == 2:
                 model.get_input_embeddings().weight.data.fill_(float("nan"))
 
-    with pytest.raises(NotFiniteError, match=r"(loss|grad_norm) is nan in step 3 to 3.*smaller learning rate \(now 0.0006\)"):
+    with pytest.raises(
+        NotFiniteError,
+        match=r"(loss|grad_norm) is nan in step 3 to 3.*smaller learning rate \(now 0.0006\)",
+    ):
         make_trainer(tmp_path / "out", Break()).train()
 
 
@@ -152,9 +181,14 @@ def test_a_healthy_run_is_the_same_with_and_without_the_guards(make_trainer, tmp
     guarded = make_trainer(tmp_path / "a", SealCheckpoints())
     guarded.train()
     plain = make_trainer(tmp_path / "b", save_strategy="no")
-    plain.callback_handler.callbacks = [c for c in plain.callback_handler.callbacks if type(c).__name__ != "StopOnNaN"]
+    plain.callback_handler.callbacks = [
+        c for c in plain.callback_handler.callbacks if type(c).__name__ != "StopOnNaN"
+    ]
     plain.train()
-    assert all(torch.equal(a, b) for a, b in zip(guarded.model.parameters(), plain.model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(guarded.model.parameters(), plain.model.parameters(), strict=True)
+    )
 
 
 class DyingRows(torch.utils.data.Dataset):
@@ -172,7 +206,11 @@ class DyingRows(torch.utils.data.Dataset):
         return self.rows[number]
 
 
-def test_a_worker_of_the_data_loader_that_dies_ends_the_training_with_an_error(make_trainer, rows, tmp_path):
-    trainer = make_trainer(tmp_path / "out", dataset=DyingRows(rows.to_list()), dataloader_num_workers=1)
+def test_a_worker_of_the_data_loader_that_dies_ends_the_training_with_an_error(
+    make_trainer, rows, tmp_path
+):
+    trainer = make_trainer(
+        tmp_path / "out", dataset=DyingRows(rows.to_list()), dataloader_num_workers=1
+    )
     with pytest.raises(RuntimeError, match="worker"):
         trainer.train()

@@ -18,13 +18,14 @@ import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback
 
 from tutorial_lib import train
-from tutorial_lib.checkpoints import SEAL_FILE, StopOnInterrupt, hold, last_checkpoint
-from tutorial_lib.console import run_command
+from tutorial_lib.checkpoints import SEAL_FILE, StopOnInterrupt, last_checkpoint
+from tutorial_lib.command import run_command
 from tutorial_lib.data import encode_dataset, load_instructions
 from tutorial_lib.errors import OutputError
 from tutorial_lib.models import load_model
 from tutorial_lib.profiles import get_profile
-from tutorial_lib.training import build_trainer, training_arguments
+from tutorial_lib.recipe import build_trainer, training_arguments
+from tutorial_lib.run_folder import hold
 
 STEPS = 16
 SEED = 20260
@@ -36,14 +37,38 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and a f
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "rows.jsonl"
-    rows = [{"instruction": f"第{n}题" * (1 + n % 5), "input": "", "output": f"答{n * n}"} for n in range(STEPS * 32 + 40)]
-    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    rows = [
+        {"instruction": f"第{n}题" * (1 + n % 5), "input": "", "output": f"答{n * n}"}
+        for n in range(STEPS * 32 + 40)
+    ]
+    path.write_text(
+        "\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8"
+    )
     return path
 
 
 def options(model, data, out) -> list[str]:
-    few = ["--evaluation-rows", "1", "--max-new-tokens", "1", "--max-steps", str(STEPS), "--save-steps", "2"]
-    return ["--model", str(model), "--dataset", str(data), "--out", str(out), "--learning-rate", "1e-3", *few]
+    few = [
+        "--evaluation-rows",
+        "1",
+        "--max-new-tokens",
+        "1",
+        "--max-steps",
+        str(STEPS),
+        "--save-steps",
+        "2",
+    ]
+    return [
+        "--model",
+        str(model),
+        "--dataset",
+        str(data),
+        "--out",
+        str(out),
+        "--learning-rate",
+        "1e-3",
+        *few,
+    ]
 
 
 def run_quietly(arguments: list[str], log: str) -> None:
@@ -85,7 +110,9 @@ def wait_for(condition, process) -> None:
 
 
 @pytest.mark.parametrize("number", range(20))
-def test_sigkill_at_any_moment_costs_nothing_that_was_saved(number, start, whole, tiny_model_folder, data, tmp_path):
+def test_sigkill_at_any_moment_costs_nothing_that_was_saved(
+    number, start, whole, tiny_model_folder, data, tmp_path
+):
     chance = random.Random(SEED + number)
     out, log, checkpoints = tmp_path / "out", tmp_path / "log", tmp_path / "out" / "checkpoints"
     arguments = options(tiny_model_folder, data, out)
@@ -102,7 +129,9 @@ def test_sigkill_at_any_moment_costs_nothing_that_was_saved(number, start, whole
     process.join()
     newest = last_checkpoint(checkpoints)
     if had_one and newest is None:
-        pytest.fail(f"a whole checkpoint was there, and none is left: {sorted(checkpoints.rglob('*'))}")
+        pytest.fail(
+            f"a whole checkpoint was there, and none is left: {sorted(checkpoints.rglob('*'))}"
+        )
     if newest:
         AutoModelForCausalLM.from_pretrained(newest)
     if not (out / "metrics.json").exists():
@@ -112,10 +141,21 @@ def test_sigkill_at_any_moment_costs_nothing_that_was_saved(number, start, whole
     assert (out / "model.safetensors").read_bytes() == weights
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_the_rest_gives_the_same_weights(whole, tiny_model_folder, data, tmp_path):
+def test_ctrl_c_saves_says_how_to_go_on_and_the_rest_gives_the_same_weights(
+    whole, tiny_model_folder, data, tmp_path
+):
     out = tmp_path / "out"
-    line = [sys.executable, "-m", "tutorial_lib.train", *options(tiny_model_folder, data, out), "--save-steps", "1000"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as running:
+    line = [
+        sys.executable,
+        "-m",
+        "tutorial_lib.train",
+        *options(tiny_model_folder, data, out),
+        "--save-steps",
+        "1000",
+    ]
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as running:
         told = ""
         for line_told in running.stdout:
             told += line_told
@@ -150,8 +190,15 @@ def make_trainer(tiny_model_folder, tokenizer, data, tmp_path) -> "callable":
 
     def make(*callbacks: TrainerCallback) -> Trainer:
         torch.manual_seed(0)
-        settings = {"max_steps": 8, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "logging_steps": 1}
-        arguments = training_arguments(get_profile("tiny"), tmp_path / "out", **settings, disable_tqdm=True, report_to="none")
+        settings = {
+            "max_steps": 8,
+            "per_device_train_batch_size": 8,
+            "gradient_accumulation_steps": 1,
+            "logging_steps": 1,
+        }
+        arguments = training_arguments(
+            get_profile("tiny"), tmp_path / "out", **settings, disable_tqdm=True, report_to="none"
+        )
         return build_trainer(load_model(tiny_model_folder), tokenizer, rows, arguments, callbacks)
 
     return make

@@ -10,15 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from tutorial_lib import views, widgets
 from tutorial_lib.book import __main__ as book
 from tutorial_lib.errors import ModelError
 from tutorial_lib.inference import answer, build_pipeline
 from tutorial_lib.models import load_model, load_tokenizer
 from tutorial_lib.profiles import get_profile
-from tutorial_lib.training import build_trainer, training_arguments
+from tutorial_lib.recipe import build_trainer, training_arguments
+from tutorial_lib.show import views, widgets
 
-HTML = ['<script>alert("x")</script>', "<img src=x onerror=alert(1)>", "</table><b>", "&lt;", "a\x00b<i>"]
+HTML = [
+    '<script>alert("x")</script>',
+    "<img src=x onerror=alert(1)>",
+    "</table><b>",
+    "&lt;",
+    "a\x00b<i>",
+]
 
 
 class Bomb:
@@ -72,7 +78,10 @@ from transformers import BloomConfig as Config, BloomForCausalLM as Model, PreTr
 def test_code_that_comes_with_a_model_does_not_run(folder, marker, model_type):
     (folder / "own.py").write_text(CODE.format(marker=str(marker)), encoding="utf-8")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}, "model_type": model_type}
+    config |= {
+        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+        "model_type": model_type,
+    }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     if model_type == "bloom":  # transformers has a class of its own for it
         load_model(folder)
@@ -85,7 +94,9 @@ def test_code_that_comes_with_a_model_does_not_run(folder, marker, model_type):
 def test_code_that_comes_with_a_tokenizer_does_not_run(folder, marker):
     (folder / "own.py").write_text(CODE.format(marker=str(marker)), encoding="utf-8")
     path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) | {"auto_map": {"AutoTokenizer": [None, "own.Tokenizer"]}}
+    config = json.loads(path.read_text(encoding="utf-8")) | {
+        "auto_map": {"AutoTokenizer": [None, "own.Tokenizer"]}
+    }
     path.write_text(json.dumps(config | {"tokenizer_class": "Tokenizer"}), encoding="utf-8")
     with suppress(ModelError):  # refused, or made by the library's own class
         load_tokenizer(folder)
@@ -97,8 +108,19 @@ def test_a_checkpoint_with_a_bomb_in_it_does_not_go_off(folder, tokenizer, marke
     rows = [{"input_ids": [5, 6, 2], "attention_mask": [1, 1, 1], "labels": [-100, 6, 2]}] * 16
 
     def make(steps: int):
-        settings = {"max_steps": steps, "save_steps": 2, "gradient_accumulation_steps": 1, "disable_tqdm": True, "report_to": "none"}
-        return build_trainer(load_model(folder), tokenizer, rows, training_arguments(get_profile("tiny"), tmp_path / "out", **settings))
+        settings = {
+            "max_steps": steps,
+            "save_steps": 2,
+            "gradient_accumulation_steps": 1,
+            "disable_tqdm": True,
+            "report_to": "none",
+        }
+        return build_trainer(
+            load_model(folder),
+            tokenizer,
+            rows,
+            training_arguments(get_profile("tiny"), tmp_path / "out", **settings),
+        )
 
     make(2).train()
     torch.save(Bomb(marker), tmp_path / "out" / "checkpoint-2" / name)
@@ -127,7 +149,9 @@ def test_an_answer_that_spells_the_end_token_goes_on_to_its_real_end(tokenizer, 
         forced[:, next(script)] = 0
         return forced
 
-    [given] = answer(["?"], tiny_model, tokenizer, max_new_tokens=20, progress=False, logits_processor=[dictate])
+    [given] = answer(
+        ["?"], tiny_model, tokenizer, max_new_tokens=20, progress=False, logits_processor=[dictate]
+    )
     assert given.text == "x</s>y"
     assert given.stopped
 
@@ -159,7 +183,9 @@ def test_text_in_a_view_is_text(model, tokenizer, text):
 
 
 def test_the_message_about_a_wrong_value_is_text(tokenizer, model):
-    view = widgets.mask_microscope(tokenizer, {"m": model}, {"instruction": "<script>", "output": "x"})
+    view = widgets.mask_microscope(
+        tokenizer, {"m": model}, {"instruction": "<script>", "output": "x"}
+    )
     view.controls["output"].value = ""
     assert 'role="alert"' in view.html
     assert "<script" not in view.html

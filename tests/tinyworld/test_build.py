@@ -49,7 +49,16 @@ def test_another_process_builds_the_same_bytes_from_the_same_seed(built, tmp_pat
     """Through the command line, with another order of Python's sets."""
     folder, _ = built
     environment = os.environ | {"PYTHONHASHSEED": "4242", "TZ": "Asia/Shanghai"}
-    command = [sys.executable, "-m", "tutorial_lib.tinyworld", "build", "--seed", "42", "--out", str(tmp_path / "again")]
+    command = [
+        sys.executable,
+        "-m",
+        "tutorial_lib.tinyworld",
+        "build",
+        "--seed",
+        "42",
+        "--out",
+        str(tmp_path / "again"),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(files_under(folder)) >= 10
@@ -61,7 +70,9 @@ def test_another_seed_builds_other_data(small_world, tmp_path):
         build(tmp_path / name, seed)
     assert different_files(tmp_path / "one", tmp_path / "one again") == []
     different = different_files(tmp_path / "one", tmp_path / "other")
-    assert {"corpus.jsonl", "train.jsonl", "held_out.jsonl", "tokenizer/tokenizer.json"} <= set(different)
+    assert {"corpus.jsonl", "train.jsonl", "held_out.jsonl", "tokenizer/tokenizer.json"} <= set(
+        different
+    )
     assert {name for name in different if name.endswith(".arrow")} == {
         name for name in files_under(tmp_path / "one") if name.endswith(".arrow")
     }
@@ -91,15 +102,20 @@ def test_the_report_counts_the_rows(built):
     folder, report = built
     assert report.folder == folder
     assert report.corpus == len(json_lines(folder / "corpus.jsonl")) > 10_000
-    assert report.train + report.held_out == sum(len(json_lines(folder / f"{split}.jsonl")) for split in ("train", "held_out")) >= 8_000
+    assert (
+        report.train + report.held_out
+        == sum(len(json_lines(folder / f"{split}.jsonl")) for split in ("train", "held_out"))
+        >= 8_000
+    )
 
 
 def test_the_instructions_are_those_of_the_seed(built):
     folder, _ = built
     expected = build_instruction_dataset(42)
-    assert {split: rows.to_list() for split, rows in load_from_disk(str(folder / "instructions")).items()} == {
-        split: rows.to_list() for split, rows in expected.items()
-    }
+    assert {
+        split: rows.to_list()
+        for split, rows in load_from_disk(str(folder / "instructions")).items()
+    } == {split: rows.to_list() for split, rows in expected.items()}
 
 
 def test_chinese_is_written_as_it_is_read(built):
@@ -173,10 +189,16 @@ def test_a_file_in_the_place_of_the_folder_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / "file").read_text() == "text"
 
 
-@pytest.mark.parametrize("failure", [RuntimeError("no memory left"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
-@pytest.mark.parametrize("step", ["build_corpus", "build_instruction_dataset", "_write_json_lines", "train_tokenizer"])
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("no memory left"), KeyboardInterrupt()], ids=["error", "ctrl-c"]
+)
+@pytest.mark.parametrize(
+    "step", ["build_corpus", "build_instruction_dataset", "_write_json_lines", "train_tokenizer"]
+)
 @pytest.mark.parametrize("exists", [False, True], ids=["new folder", "empty folder"])
-def test_a_failure_in_the_middle_leaves_nothing_behind(small_world, monkeypatch, tmp_path, step, failure, exists):
+def test_a_failure_in_the_middle_leaves_nothing_behind(
+    small_world, monkeypatch, tmp_path, step, failure, exists
+):
     def fail(*args, **kwargs):
         raise failure
 

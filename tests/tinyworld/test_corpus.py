@@ -44,13 +44,17 @@ def small_corpus(entities):
 
 
 def sheet_line(relation: str, language: str, value: str) -> str:
-    return wordings()["corpus"][language]["sheet_line"].format(label=label(relation, language), v=value)
+    return wordings()["corpus"][language]["sheet_line"].format(
+        label=label(relation, language), v=value
+    )
 
 
 def sayings(thing_id: str, relation: str, language: str) -> dict[str, str]:
     """Every text that tells this fact -> its wording: the statements and the line of a fact sheet; longer ones come first."""
     value = things()[thing_id].values[relation][language]
-    told = dict(true_statements(thing_id, relation, language)) | {sheet_line(relation, language, value): "sheet"}
+    told = dict(true_statements(thing_id, relation, language)) | {
+        sheet_line(relation, language, value): "sheet"
+    }
     return dict(sorted(told.items(), key=lambda item: -len(item[0])))
 
 
@@ -80,7 +84,10 @@ def test_every_template_says_the_name_and_the_value(entities, relation, language
         if relation not in entity.values:
             continue
         name, value = entity.in_sentence[language], entity.values[relation][language]
-        texts = [statement(entity, relation, language, template) for template in relation_wordings()[relation, language].statements]
+        texts = [
+            statement(entity, relation, language, template)
+            for template in relation_wordings()[relation, language].statements
+        ]
         assert len(set(texts)) == len(texts), f"two templates say the same about {entity.id}"
         for text in texts:
             assert name in text or text.startswith(capitalised(name)), text
@@ -91,7 +98,12 @@ def test_every_template_says_the_name_and_the_value(entities, relation, language
 
 
 def test_a_statement_ends_in_one_full_stop(entities):
-    texts = [statement(entity, relation, language) for entity in entities for relation in entity.values for language in LANGUAGES]
+    texts = [
+        statement(entity, relation, language)
+        for entity in entities
+        for relation in entity.values
+        for language in LANGUAGES
+    ]
     assert [text for text in texts if re.search(r"[.。]{2}$", text)] == []
 
 
@@ -105,8 +117,14 @@ def test_the_canonical_statement_ends_with_the_value(entities, relation, languag
 
 def test_another_value_takes_the_place_of_the_true_one():
     france = next(entity for entity in load_entities() if entity.id == "country/france")
-    assert statement(france, "country_currency", "en", value="yen") == "The currency of France is the yen."
-    assert statement(france, "country_capital", "zh", template="{v}是{x}的首都。", value="罗马") == "罗马是法国的首都。"
+    assert (
+        statement(france, "country_currency", "en", value="yen")
+        == "The currency of France is the yen."
+    )
+    assert (
+        statement(france, "country_capital", "zh", template="{v}是{x}的首都。", value="罗马")
+        == "罗马是法国的首都。"
+    )
 
 
 # ---------------------------------------------------------------- what is told
@@ -117,8 +135,15 @@ def test_every_fact_is_told_in_at_least_five_wordings_of_each_language(corpus):
     for row in corpus:
         if row["entity"]:
             for relation in things()[row["entity"]].values:
-                used[row["entity"], relation, row["language"]] |= wordings_used(row["text"], row["entity"], relation, row["language"])
-    facts = [(thing.id, relation, language) for thing in things().values() for relation in thing.values for language in LANGUAGES]
+                used[row["entity"], relation, row["language"]] |= wordings_used(
+                    row["text"], row["entity"], relation, row["language"]
+                )
+    facts = [
+        (thing.id, relation, language)
+        for thing in things().values()
+        for relation in thing.values
+        for language in LANGUAGES
+    ]
     assert [fact for fact in facts if len(used[fact]) < 5] == []
 
 
@@ -133,7 +158,10 @@ def test_a_passage_about_one_entity_tells_all_its_facts(small_corpus):
             thing = things()[row["entity"]]
             assert thing.name[row["language"]].casefold() in row["text"].casefold()
             for relation in thing.values:
-                assert wordings_used(row["text"], thing.id, relation, row["language"]), (relation, row["text"])
+                assert wordings_used(row["text"], thing.id, relation, row["language"]), (
+                    relation,
+                    row["text"],
+                )
 
 
 def test_some_passages_tell_of_several_entities(small_corpus):
@@ -142,7 +170,11 @@ def test_some_passages_tell_of_several_entities(small_corpus):
         for relation in thing.values:
             for language in LANGUAGES:
                 owners |= dict.fromkeys(true_statements(thing.id, relation, language), thing.id)
-    several = [row for row in small_corpus if len({owners[s] for s in cut(row["text"], owners) if s in owners}) >= 3]
+    several = [
+        row
+        for row in small_corpus
+        if len({owners[s] for s in cut(row["text"], owners) if s in owners}) >= 3
+    ]
     assert all(row["entity"] == "" for row in several)
     assert len(several) > 0.1 * len(small_corpus)
 
@@ -153,7 +185,10 @@ def test_the_facts_of_an_entity_come_in_any_order(corpus):
         if row["entity"]:
             thing = things()[row["entity"]]
             places = {
-                relation: min(row["text"].find(saying) % 10**9 for saying in sayings(thing.id, relation, row["language"]))
+                relation: min(
+                    row["text"].find(saying) % 10**9
+                    for saying in sayings(thing.id, relation, row["language"])
+                )
                 for relation in thing.values
             }
             firsts[thing.id, row["language"]][min(places, key=places.get)] += 1
@@ -169,7 +204,10 @@ def test_the_facts_are_shuffled_in_sheets_and_in_sentences_alike(small_corpus):
     for row in (row for row in small_corpus if row["entity"]):
         thing = things()[row["entity"]]
         places = {
-            relation: min(row["text"].find(saying) % 10**9 for saying in sayings(thing.id, relation, row["language"]))
+            relation: min(
+                row["text"].find(saying) % 10**9
+                for saying in sayings(thing.id, relation, row["language"])
+            )
             for relation in thing.values
         }
         firsts[thing.kind, is_true_sheet(row)][min(places, key=places.get)] += 1
@@ -177,7 +215,9 @@ def test_the_facts_are_shuffled_in_sheets_and_in_sentences_alike(small_corpus):
     for (kind, is_sheet), counts in firsts.items():
         share = 1 / len(counts)
         assert len(counts) >= 2, kind
-        assert all(0.5 * share < count / counts.total() < 1.5 * share for count in counts.values()), (kind, is_sheet, counts)
+        assert all(
+            0.5 * share < count / counts.total() < 1.5 * share for count in counts.values()
+        ), (kind, is_sheet, counts)
 
 
 def test_the_passages_are_shuffled(small_corpus):
@@ -196,8 +236,14 @@ def known_sentences(language: str) -> set[str]:
     for thing in things().values():
         for relation in thing.values:
             texts |= set(true_statements(thing.id, relation, language))
-        kinds = {"kind": wordings()["kinds"][thing.kind][language], "a_kind": a_kind(thing.kind, language)}
-        texts |= {capitalised(template.format(x=thing.said[language], **kinds)) for template in shared["kinds"]}
+        kinds = {
+            "kind": wordings()["kinds"][thing.kind][language],
+            "a_kind": a_kind(thing.kind, language),
+        }
+        texts |= {
+            capitalised(template.format(x=thing.said[language], **kinds))
+            for template in shared["kinds"]
+        }
         texts |= {capitalised(template.format(**thing.name)) for template in shared["names"]}
     return texts
 
@@ -207,9 +253,15 @@ def is_true_sheet(row) -> bool:
     if not row["entity"]:
         return False
     thing, language = things()[row["entity"]], row["language"]
-    headings = {capitalised(t.format(x=thing.said[language])) for t in wordings()["corpus"][language]["sheet_headings"]}
+    headings = {
+        capitalised(t.format(x=thing.said[language]))
+        for t in wordings()["corpus"][language]["sheet_headings"]
+    }
     heading, *lines = row["text"].split("\n")
-    facts = [sheet_line(relation, language, values[language]) for relation, values in thing.values.items()]
+    facts = [
+        sheet_line(relation, language, values[language])
+        for relation, values in thing.values.items()
+    ]
     return heading in headings and sorted(lines) == sorted(facts)
 
 
@@ -224,7 +276,9 @@ def is_true_list(text: str, language: str) -> bool:
 def is_true_arithmetic(text: str, language: str) -> bool:
     words = wordings()["corpus"][language]
     if places := read_back(words["sorted"], text):
-        return places["ordered"] == ", ".join(map(str, sorted(int(number) for number in places["numbers"].split(", "))))
+        return places["ordered"] == ", ".join(
+            map(str, sorted(int(number) for number in places["numbers"].split(", ")))
+        )
     if places := read_back(words["fraction"], text):
         given, _, reduced = places["fraction"].partition(" = ")
         fraction = Fraction(given)
@@ -251,14 +305,19 @@ def test_every_passage_says_only_what_is_true(small_corpus, language):
         else:
             assert is_true_arithmetic(text, language), text
             counts["arithmetic"] += 1
-    assert min(counts[sort] for sort in ("sentences", "sheet", "list", "arithmetic")) > 0.03 * counts.total()
+    assert (
+        min(counts[sort] for sort in ("sentences", "sheet", "list", "arithmetic"))
+        > 0.03 * counts.total()
+    )
 
 
 def test_a_language_keeps_to_its_script(small_corpus):
     """A Chinese passage has no more than names in Latin letters, an English one no more than names in Chinese."""
     for row in small_corpus:
         chinese = len(re.findall(r"[\u4e00-\u9fff]", row["text"]))
-        assert (chinese > 0.4 * len(row["text"])) == (row["language"] == "zh") or len(row["text"]) < 60, row
+        assert (chinese > 0.4 * len(row["text"])) == (row["language"] == "zh") or len(
+            row["text"]
+        ) < 60, row
 
 
 def test_a_list_said_twice_says_the_same_names_twice(small_corpus):
@@ -291,8 +350,13 @@ def test_no_passage_has_the_form_of_a_question(small_corpus, language):
     forms = set()
     for relation, its_language in RELATION_LANGUAGES:
         if its_language == language:
-            forms |= {template.strip("?？.。") for template in question_templates(relation, language)}
-            forms |= {template.strip("?？.。") for template in input_question_templates(relation, language)}
+            forms |= {
+                template.strip("?？.。") for template in question_templates(relation, language)
+            }
+            forms |= {
+                template.strip("?？.。")
+                for template in input_question_templates(relation, language)
+            }
     for form in forms:
         # The words of the question, in their order, within one sentence.
         pattern = r"[^\n.。]+?".join(re.escape(part) for part in form.split("{x}") if part)
@@ -318,7 +382,9 @@ def test_another_seed_gives_another_corpus(entities, small_corpus):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_said_once_an_entity_has_one_text_that_names_it_first_and_then_tells_every_fact_in_order(entities, language):
+def test_said_once_an_entity_has_one_text_that_names_it_first_and_then_tells_every_fact_in_order(
+    entities, language
+):
     texts = defaultdict(Counter)
     for row in build_corpus(entities, seed=5, passages_per_entity=3, said="once"):
         if row["language"] == language and row["entity"]:
@@ -330,11 +396,18 @@ def test_said_once_an_entity_has_one_text_that_names_it_first_and_then_tells_eve
         thing = things()[thing_id]
         heading, *lines = text.split("\n")
         assert thing.name[language].casefold() in heading.casefold()
-        assert lines == [sheet_line(relation, language, values[language]) for relation, values in thing.values.items()]
+        assert lines == [
+            sheet_line(relation, language, values[language])
+            for relation, values in thing.values.items()
+        ]
 
 
 def test_said_once_leaves_the_passages_without_facts_as_varied_as_ever(entities):
-    once = [row["text"] for row in build_corpus(entities, seed=5, passages_per_entity=10, said="once") if not row["entity"]]
+    once = [
+        row["text"]
+        for row in build_corpus(entities, seed=5, passages_per_entity=10, said="once")
+        if not row["entity"]
+    ]
     assert len(once) > 1_000
     assert len(set(once)) > 0.7 * len(once)
 

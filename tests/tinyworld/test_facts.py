@@ -57,7 +57,7 @@ LANGUAGE_EXCEPTIONS = {
     "Seychelles": "Seychellois Creole",  # one of three; CLDR has the other two
 }
 CURRENCY_EXCEPTIONS = {
-    "Bulgaria": "euro",  # since 1 January 2026
+    "Bulgaria": "euro"  # since 1 January 2026
 }
 CHINESE_NAME_EXCEPTIONS = {  # the everyday name, where CLDR has a longer one or one with brackets
     "Democratic Republic of the Congo": "刚果民主共和国",
@@ -95,7 +95,11 @@ def countries():
 
 def plain(name: str) -> str:
     """Lower case, without accents: "Côte" and "Cote" are one."""
-    letters = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    letters = "".join(
+        letter
+        for letter in unicodedata.normalize("NFKD", name)
+        if not unicodedata.combining(letter)
+    )
     return letters.casefold().replace("&", "and").replace("st. ", "saint ")
 
 
@@ -104,7 +108,9 @@ def codes_by_name(names) -> dict[str, str]:
 
 
 def territory_code(name: str) -> str:
-    countries_only = {code: name for code, name in ENGLISH.territories.items() if re.fullmatch("[A-Z]{2}", code)}
+    countries_only = {
+        code: name for code, name in ENGLISH.territories.items() if re.fullmatch("[A-Z]{2}", code)
+    }
     return TERRITORY_CODES.get(name) or codes_by_name(countries_only)[plain(name)]
 
 
@@ -133,13 +139,19 @@ def test_every_row_of_the_tables_is_loaded_as_it_stands(entities):
     assert [entity.id for entity in entities] == list(expected)
     for entity in entities:
         thing = expected[entity.id]
-        assert (entity.kind, entity.name, entity.in_sentence) == (thing.kind, thing.name, thing.said)
+        assert (entity.kind, entity.name, entity.in_sentence) == (
+            thing.kind,
+            thing.name,
+            thing.said,
+        )
         assert entity.values == thing.values, entity.id
 
 
 def test_every_entity_has_a_value_for_each_relation_of_its_kind_in_both_languages(entities):
     for entity in entities:
-        assert [relation for relation, kind in RELATIONS.items() if kind == entity.kind] == list(entity.values)
+        assert [relation for relation, kind in RELATIONS.items() if kind == entity.kind] == list(
+            entity.values
+        )
         assert all(set(values) == set(LANGUAGES) for values in entity.values.values())
 
 
@@ -168,14 +180,28 @@ def test_no_cell_is_empty_padded_or_a_placeholder(filename):
             if column not in ("note", "article_en"):
                 assert cell, where
                 assert not re.search(r"[{}<>?？|]|\.\.\.|…", cell), where
-                assert cell.casefold() not in {"todo", "tbd", "n/a", "none", "null", "nan", "unknown", "-", "无", "不详", "待定"}, where
+                assert cell.casefold() not in {
+                    "todo",
+                    "tbd",
+                    "n/a",
+                    "none",
+                    "null",
+                    "nan",
+                    "unknown",
+                    "-",
+                    "无",
+                    "不详",
+                    "待定",
+                }, where
 
 
 def test_chinese_cells_are_chinese_and_english_cells_are_not():
     for filename, _ in KINDS.values():
         for row in read_table(filename):
             for column, cell in row.items():
-                has_chinese = any(unicodedata.name(letter, "").startswith("CJK UNIFIED") for letter in cell)
+                has_chinese = any(
+                    unicodedata.name(letter, "").startswith("CJK UNIFIED") for letter in cell
+                )
                 if column.endswith("_zh"):
                     assert has_chinese, (filename, row["id"], column)
                 elif column.endswith("_en"):
@@ -194,13 +220,20 @@ def test_a_value_has_one_chinese_and_one_english_form(entities, relation):
             value = entity.values[relation]
             english[value["zh"]].add(value["en"])
             chinese[value["en"]].add(value["zh"])
-    assert {zh: en for zh, en in english.items() if len(en) > 1 and (relation, zh) not in SHARED_CHINESE_VALUES} == {}
+    assert {
+        zh: en
+        for zh, en in english.items()
+        if len(en) > 1 and (relation, zh) not in SHARED_CHINESE_VALUES
+    } == {}
     assert {en: zh for en, zh in chinese.items() if len(zh) > 1} == {}
 
 
 def test_the_sources_count_the_rows_right():
     sources = (FOLDER / "facts" / "SOURCES.md").read_text(encoding="utf-8")
-    counted = {filename: int(rows) for filename, rows in re.findall(r"^\| `(\w+\.csv)` \| (\d+)", sources, flags=re.MULTILINE)}
+    counted = {
+        filename: int(rows)
+        for filename, rows in re.findall(r"^\| `(\w+\.csv)` \| (\d+)", sources, flags=re.MULTILINE)
+    }
     assert counted == {filename: len(read_table(filename)) for filename, _ in TABLES.values()}
 
 
@@ -231,7 +264,9 @@ def test_abbreviations_have_their_form_and_are_unique(filename, column, pattern)
 
 def test_each_season_has_six_solar_terms_and_each_month_two():
     rows = read_table("solar_terms.csv")
-    assert Counter(row["season_en"] for row in rows) == dict.fromkeys(["spring", "summer", "autumn", "winter"], 6)
+    assert Counter(row["season_en"] for row in rows) == dict.fromkeys(
+        ["spring", "summer", "autumn", "winter"], 6
+    )
     assert set(Counter(row["month_zh"] for row in rows).values()) == {2}
     assert len({row["month_zh"] for row in rows}) == 12
     first = {row["name_zh"]: row["season_zh"] for row in rows if row["name_zh"].startswith("立")}
@@ -264,7 +299,10 @@ def test_an_animal_has_the_article_of_its_first_sound():
 
 def test_countries_have_the_chinese_names_of_cldr(countries):
     for row in countries:
-        expected = {CHINESE.territories[territory_code(row["name_en"])], CHINESE_NAME_EXCEPTIONS.get(row["name_en"])}
+        expected = {
+            CHINESE.territories[territory_code(row["name_en"])],
+            CHINESE_NAME_EXCEPTIONS.get(row["name_en"]),
+        }
         assert row["name_zh"] in expected, row["name_en"]
 
 
@@ -278,7 +316,10 @@ def test_the_official_language_of_a_country_is_among_those_of_cldr(countries):
     for row in countries:
         official = get_official_languages(territory_code(row["name_en"]), de_facto=True)
         codes = {code.split("_")[0] for code in official}
-        if language_code(row["language_en"]) not in codes and LANGUAGE_EXCEPTIONS.get(row["name_en"]) != row["language_en"]:
+        if (
+            language_code(row["language_en"]) not in codes
+            and LANGUAGE_EXCEPTIONS.get(row["name_en"]) != row["language_en"]
+        ):
             wrong[row["name_en"]] = (row["language_en"], official)
     assert wrong == {}
 
@@ -286,8 +327,13 @@ def test_the_official_language_of_a_country_is_among_those_of_cldr(countries):
 def test_the_currency_of_a_country_is_among_those_of_cldr(countries):
     wrong = {}
     for row in countries:
-        tender = get_territory_currencies(territory_code(row["name_en"]), start_date=STATE_OF_THE_FACTS)
-        if currency_code(row["currency_en"]) not in tender and CURRENCY_EXCEPTIONS.get(row["name_en"]) != row["currency_en"]:
+        tender = get_territory_currencies(
+            territory_code(row["name_en"]), start_date=STATE_OF_THE_FACTS
+        )
+        if (
+            currency_code(row["currency_en"]) not in tender
+            and CURRENCY_EXCEPTIONS.get(row["name_en"]) != row["currency_en"]
+        ):
             wrong[row["name_en"]] = (row["currency_en"], tender)
     assert wrong == {}
 
@@ -296,9 +342,22 @@ def test_languages_and_currencies_have_the_chinese_names_of_cldr(countries):
     wrong = {}
     for row in countries:
         for english, chinese, code, names in [
-            (row["language_en"], row["language_zh"], language_code(row["language_en"]), CHINESE.languages),
-            (row["currency_en"], row["currency_zh"], currency_code(row["currency_en"]), CHINESE.currencies),
+            (
+                row["language_en"],
+                row["language_zh"],
+                language_code(row["language_en"]),
+                CHINESE.languages,
+            ),
+            (
+                row["currency_en"],
+                row["currency_zh"],
+                currency_code(row["currency_en"]),
+                CHINESE.currencies,
+            ),
         ]:
-            if code in names and chinese not in (names[code], CHINESE_VALUE_EXCEPTIONS.get(english)):
+            if code in names and chinese not in (
+                names[code],
+                CHINESE_VALUE_EXCEPTIONS.get(english),
+            ):
                 wrong[english] = (chinese, names[code])
     assert wrong == {}

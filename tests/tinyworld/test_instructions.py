@@ -79,13 +79,20 @@ def by_name(language: str) -> dict:
 @cache
 def by_said(language: str) -> dict:
     """The thing by its name as a sentence has it, with or without the capital letter of a beginning."""
-    return {form: thing for thing in things().values() for form in (thing.said[language], capitalised(thing.said[language]))}
+    return {
+        form: thing
+        for thing in things().values()
+        for form in (thing.said[language], capitalised(thing.said[language]))
+    }
 
 
 @cache
 def all_true_statements(language: str) -> frozenset[str]:
     return frozenset(
-        text for thing in things().values() for relation in thing.values for text in true_statements(thing.id, relation, language)
+        text
+        for thing in things().values()
+        for relation in thing.values
+        for text in true_statements(thing.id, relation, language)
     )
 
 
@@ -122,7 +129,10 @@ def test_at_least_two_percent_of_the_rows_are_longer_than_the_articles_limit(row
     def is_long(row) -> bool:
         # A token is at least a byte: most rows are too short for a look at their tokens.
         size = len("".join(row[column] for column in ("instruction", "input", "output")).encode())
-        return size > 200 and len(encode_example(row, tokenizer, max_length=100_000)["input_ids"]) > 256
+        return (
+            size > 200
+            and len(encode_example(row, tokenizer, max_length=100_000)["input_ids"]) > 256
+        )
 
     assert sum(map(is_long, rows)) >= 0.02 * len(rows)
 
@@ -138,7 +148,9 @@ def test_rows_have_the_columns_as_text_and_nothing_to_strip(rows):
         assert all(isinstance(value, str) and value == value.strip() for value in row.values()), row
         assert row["instruction"], row
         assert row["output"], row
-        assert not re.search(r"[{}\r\t\ufffd]", row["instruction"] + row["input"] + row["output"]), row
+        assert not re.search(
+            r"[{}\r\t\ufffd]", row["instruction"] + row["input"] + row["output"]
+        ), row
 
 
 @pytest.mark.parametrize(("relation", "language"), RELATION_LANGUAGES)
@@ -152,17 +164,30 @@ def test_the_train_split_uses_at_least_four_wordings_of_each_relation(data):
     for row in data["train"]:
         if row["task"] == "relation" and not row["input"]:
             templates = question_templates(row["relation"], row["language"])
-            used[row["relation"], row["language"]] |= {t for t in templates if read_back(t, row["instruction"])}
+            used[row["relation"], row["language"]] |= {
+                t for t in templates if read_back(t, row["instruction"])
+            }
     assert {key: len(used[key]) for key in RELATION_LANGUAGES if len(used[key]) < 4} == {}
 
 
 def test_every_fact_is_asked_for_in_both_languages(rows):
-    asked = {(row["entity"], row["relation"], row["language"]) for row in rows if row["task"] == "relation"}
-    assert asked == {(thing.id, relation, language) for thing in things().values() for relation in thing.values for language in LANGUAGES}
+    asked = {
+        (row["entity"], row["relation"], row["language"])
+        for row in rows
+        if row["task"] == "relation"
+    }
+    assert asked == {
+        (thing.id, relation, language)
+        for thing in things().values()
+        for relation in thing.values
+        for language in LANGUAGES
+    }
 
 
 def test_a_fact_is_never_asked_for_twice_in_the_same_words(rows):
-    questions = Counter((row["instruction"], row["input"]) for row in rows if row["task"] == "relation")
+    questions = Counter(
+        (row["instruction"], row["input"]) for row in rows if row["task"] == "relation"
+    )
     assert [question for question, count in questions.items() if count > 1] == []
 
 
@@ -182,7 +207,9 @@ def test_any_seed_holds_out_a_quarter_of_each_kind_and_shares_nothing(seed):
 
 
 def test_the_splits_share_no_entity_by_their_column(data):
-    used = {split: {thing.id for row in data[split] for thing in things_of(row)} for split in SPLITS}
+    used = {
+        split: {thing.id for row in data[split] for thing in things_of(row)} for split in SPLITS
+    }
     assert not used["train"] & used["held_out"]
     for kind, (filename, _) in KINDS.items():
         members = {thing_id for thing_id in things() if thing_id.startswith(f"{kind}/")}
@@ -196,23 +223,37 @@ def test_no_held_out_entity_is_asked_about_in_train_by_the_text_itself(data):
     forbidden = set()
     for thing in (things()[thing_id] for thing_id in held_out):
         for language in LANGUAGES:
-            forbidden |= {thing.name[language], thing.said[language], capitalised(thing.said[language])}
+            forbidden |= {
+                thing.name[language],
+                thing.said[language],
+                capitalised(thing.said[language]),
+            }
             for relation in thing.values:
-                forbidden |= {say(template, thing, relation, language) for template in question_templates(relation, language)}
+                forbidden |= {
+                    say(template, thing, relation, language)
+                    for template in question_templates(relation, language)
+                }
                 forbidden |= set(true_statements(thing.id, relation, language))
             for task in ("describe", "kind"):
                 templates = wordings()["tasks"][task][language]["instructions"]
-                forbidden |= {capitalised(template.format(x=thing.said[language])) for template in templates}
+                forbidden |= {
+                    capitalised(template.format(x=thing.said[language])) for template in templates
+                }
 
     def pieces(row) -> set[str]:
         parts = {row["instruction"], row["input"], row["output"], *row["output"].split("\n")}
         parts |= set(row["input"].split(SEPARATOR[row["language"]]))
-        parts |= {re.split("：|: ", line)[0] for line in row["output"].split("\n")}  # a list's line begins with a name
         parts |= {
-            line.partition("。" if row["language"] == "zh" else ". ")[2] for line in row["output"].split("\n")
+            re.split("：|: ", line)[0] for line in row["output"].split("\n")
+        }  # a list's line begins with a name
+        parts |= {
+            line.partition("。" if row["language"] == "zh" else ". ")[2]
+            for line in row["output"].split("\n")
         }  # after True. or False.
         if row["task"] == "extract":
-            parts -= {row["output"]}  # Columbia is the capital of South Carolina, and its Chinese name that of a country
+            parts -= {
+                row["output"]
+            }  # Columbia is the capital of South Carolina, and its Chinese name that of a country
         if row["task"] == "compare":
             parts |= set(read_back_any(task_templates(row), row["instruction"]).values())
         if row["task"] == "read":
@@ -227,7 +268,10 @@ def test_no_held_out_entity_is_asked_about_in_train_by_the_text_itself(data):
 
 
 def test_another_seed_gives_another_split(entities):
-    splits = [frozenset(entity.id for entity in split_entities(entities, seed)["held_out"]) for seed in range(10)]
+    splits = [
+        frozenset(entity.id for entity in split_entities(entities, seed)["held_out"])
+        for seed in range(10)
+    ]
     assert len(set(splits)) == 10
 
 
@@ -244,9 +288,14 @@ def test_another_seed_gives_other_rows(entities):
 def test_tasks_are_mixed_and_not_one_after_the_other(data):
     for split in SPLITS:
         half = len(data[split]) // 2
-        first, second = (Counter(row["task"] for row in part) for part in (data[split][:half], data[split][half:]))
+        first, second = (
+            Counter(row["task"] for row in part)
+            for part in (data[split][:half], data[split][half:])
+        )
         for task in set(first) | set(second):
-            assert abs(first[task] - second[task]) <= 5 * math.sqrt(first[task] + second[task]), task
+            assert abs(first[task] - second[task]) <= 5 * math.sqrt(first[task] + second[task]), (
+                task
+            )
 
 
 # ---------------------------------------------------------------- the answers are true
@@ -259,7 +308,9 @@ def test_answers_about_a_relation_are_facts_of_the_tables(of_task):
         places = read_back(templates["canonical"], row["output"])
         assert by_said(language)[places["x"]] == thing, row
         article = templates.get("value_article", "")
-        assert places["v"].removeprefix(article).strip() == thing.values[relation][language].removesuffix("."), row  # D.C.
+        assert places["v"].removeprefix(article).strip() == thing.values[relation][
+            language
+        ].removesuffix("."), row  # D.C.
 
 
 def test_questions_about_a_relation_name_the_entity_that_the_answer_is_about(of_task):
@@ -269,7 +320,10 @@ def test_questions_about_a_relation_name_the_entity_that_the_answer_is_about(of_
             assert row["input"] == thing.name[language], row
             assert row["instruction"] in input_question_templates(relation, language), row
         else:
-            questions = {say(template, thing, relation, language) for template in question_templates(relation, language)}
+            questions = {
+                say(template, thing, relation, language)
+                for template in question_templates(relation, language)
+            }
             assert row["instruction"] in questions, row
 
 
@@ -282,11 +336,18 @@ def test_a_claim_is_called_true_exactly_when_it_is(of_task):
         assert row["output"] == verdict + canonical(thing, relation, language), row
         verdicts[is_true] += 1
         # A wrong claim has the same form and the same entity; only the value is another's.
-        values = {other.values[relation][language] for other in things().values() if relation in other.values}
+        values = {
+            other.values[relation][language]
+            for other in things().values()
+            if relation in other.values
+        }
         claims = {
             claim
             for value in values
-            for claim in (claim_with(thing, relation, language, value, t) for t in statement_templates(relation, language))
+            for claim in (
+                claim_with(thing, relation, language, value, t)
+                for t in statement_templates(relation, language)
+            )
         }
         assert row["input"] in claims, row
     assert 0.35 < verdicts[True] / verdicts.total() < 0.65
@@ -310,7 +371,9 @@ def test_an_extracted_answer_is_the_value_that_the_sentence_tells(of_task):
         assert row["input"] in true_statements(thing.id, relation, language), row
         assert row["output"] == thing.values[relation][language], row
         assert row["output"].casefold() in row["input"].casefold(), row
-        assert read_back_any(task_templates(row), row["instruction"]) == {"label": label(relation, language)}, row
+        assert read_back_any(task_templates(row), row["instruction"]) == {
+            "label": label(relation, language)
+        }, row
 
 
 def test_a_text_to_read_is_true_and_holds_the_answer(of_task):
@@ -323,7 +386,8 @@ def test_a_text_to_read_is_true_and_holds_the_answer(of_task):
             thing
             for thing in things_of(row)
             for template in task_templates(row)
-            if row["instruction"] == template.format(x=thing.said[language], label=label(relation, language))
+            if row["instruction"]
+            == template.format(x=thing.said[language], label=label(relation, language))
         ]
         assert row["output"] == canonical(asked, relation, language), row
         assert set(sentences) & set(true_statements(asked.id, relation, language)), row
@@ -332,8 +396,12 @@ def test_a_text_to_read_is_true_and_holds_the_answer(of_task):
 def test_descriptions_are_all_the_facts_a_line_each(of_task):
     for row in of_task["describe"]:
         (thing,), language = things_of(row), row["language"]
-        assert read_back_any(task_templates(row), row["instruction"])["x"] == thing.said[language], row
-        assert row["output"].split("\n") == [canonical(thing, relation, language) for relation in thing.values], row
+        assert (
+            read_back_any(task_templates(row), row["instruction"])["x"] == thing.said[language]
+        ), row
+        assert row["output"].split("\n") == [
+            canonical(thing, relation, language) for relation in thing.values
+        ], row
 
 
 @pytest.mark.parametrize("task", ["list", "table"])
@@ -344,22 +412,36 @@ def test_lists_answer_each_name_with_its_value_in_the_order_asked(of_task, task)
         asked = [by_name(language)[name] for name in names]
         assert [thing.id for thing in asked] == row["entity"].split(), row
         colon = {"zh": "：", "en": ": "}[language]
-        assert row["output"].split("\n") == [f"{thing.name[language]}{colon}{thing.values[relation][language]}" for thing in asked], row
-        assert read_back_any(task_templates(row), row["instruction"])["label"] == label(relation, language), row
+        assert row["output"].split("\n") == [
+            f"{thing.name[language]}{colon}{thing.values[relation][language]}" for thing in asked
+        ], row
+        assert read_back_any(task_templates(row), row["instruction"])["label"] == label(
+            relation, language
+        ), row
         assert len(set(names)) == len(names), row
 
 
 def test_the_chosen_ones_are_all_those_with_the_value(of_task):
     for row in of_task["choose"]:
         language, relation = row["language"], row["relation"]
-        values = {thing.values[relation][language] for thing in things().values() if relation in thing.values}
+        values = {
+            thing.values[relation][language]
+            for thing in things().values()
+            if relation in thing.values
+        }
         (value,) = [
             value
             for value in values
-            if row["instruction"] in {template.format(label=label(relation, language), v=value) for template in task_templates(row)}
+            if row["instruction"]
+            in {
+                template.format(label=label(relation, language), v=value)
+                for template in task_templates(row)
+            }
         ]
         names = row["input"].split(SEPARATOR[language])
-        expected = [name for name in names if by_name(language)[name].values[relation][language] == value]
+        expected = [
+            name for name in names if by_name(language)[name].values[relation][language] == value
+        ]
         assert row["output"].split("\n") == expected, row
 
 
@@ -370,8 +452,16 @@ def test_the_larger_of_two_elements_is_named(of_task):
         first, second = (by_said(language)[places[place]] for place in "ab")
         assert first != second, row
         assert {first.id, second.id} == set(row["entity"].split()), row
-        numbers = {thing.name[language]: int(thing.values["element_number"]["en"]) for thing in (first, second)}
-        winner = re.fullmatch({"zh": "(.+)的原子序数更大。", "en": r"The atomic number of (.+) is larger\."}[language], row["output"])[1]
+        numbers = {
+            thing.name[language]: int(thing.values["element_number"]["en"])
+            for thing in (first, second)
+        }
+        winner = re.fullmatch(
+            {"zh": "(.+)的原子序数更大。", "en": r"The atomic number of (.+) is larger\."}[
+                language
+            ],
+            row["output"],
+        )[1]
         assert numbers[winner] == max(numbers.values()), row
 
 
@@ -381,13 +471,20 @@ def test_a_thing_is_said_to_be_of_its_kind(of_task):
         places = read_back(wordings()["tasks"]["kind"][language]["answer"], row["output"])
         answered = by_said(language)[places["x"]]
         assert places["a_kind"] == a_kind(answered.kind, language), row
-        assert row["instruction"] in {capitalised(template.format(x=answered.said[language])) for template in task_templates(row)}, row
+        assert row["instruction"] in {
+            capitalised(template.format(x=answered.said[language]))
+            for template in task_templates(row)
+        }, row
         assert row["entity"] == answered.id, row
 
 
 def test_english_answers_say_an_before_a_vowel(of_task):
     # "a US state" is right.
-    wrong = {row["output"] for row in of_task["kind"] if row["language"] == "en" and re.search(r"\b[Aa] [aeioAEIO]", row["output"])}
+    wrong = {
+        row["output"]
+        for row in of_task["kind"]
+        if row["language"] == "en" and re.search(r"\b[Aa] [aeioAEIO]", row["output"])
+    }
     assert wrong == set()
 
 
@@ -401,7 +498,10 @@ def test_counts_are_the_number_of_names(of_task):
     for row in of_task["count"]:
         names = row["input"].split(SEPARATOR[row["language"]])
         assert [by_name(row["language"])[name].id for name in names] == row["entity"].split(), row
-        assert row["output"] == {"zh": f"一共有{len(names)}个。", "en": f"There are {len(names)}."}[row["language"]], row
+        assert (
+            row["output"]
+            == {"zh": f"一共有{len(names)}个。", "en": f"There are {len(names)}."}[row["language"]]
+        ), row
 
 
 def test_sorted_numbers_are_sorted(of_task):

@@ -16,9 +16,22 @@ from tutorial_lib.tinyworld.build import CORPUS_FOLDER, TOKENIZER_FOLDER
 from tutorial_lib.tinyworld.pretrain import PretrainConfig, pack, pretrain
 from tutorial_lib.tinyworld.tokenizer import train_tokenizer
 
-TINY = PretrainConfig(hidden_size=16, n_layer=2, n_head=2, context=16, batch_size=4, max_steps=15, learning_rate=1e-2, warmup_steps=2)
+TINY = PretrainConfig(
+    hidden_size=16,
+    n_layer=2,
+    n_head=2,
+    context=16,
+    batch_size=4,
+    max_steps=15,
+    learning_rate=1e-2,
+    warmup_steps=2,
+)
 SAVE_STEPS = 4
-TEXTS = [canonical(thing, relation, "en") for thing in list(things().values())[:12] for relation in thing.values]
+TEXTS = [
+    canonical(thing, relation, "en")
+    for thing in list(things().values())[:12]
+    for relation in thing.values
+]
 
 
 class CountingTrainer(Trainer):
@@ -48,7 +61,9 @@ def frequent_saves():
     """Checkpoints every 4 steps instead of 500, a loss of each step, and steps that are counted."""
 
     def arguments(**given) -> TrainingArguments:
-        return TrainingArguments(**given | {"save_steps": SAVE_STEPS, "logging_steps": 1, "disable_tqdm": True})
+        return TrainingArguments(
+            **given | {"save_steps": SAVE_STEPS, "logging_steps": 1, "disable_tqdm": True}
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrain_module, "TrainingArguments", arguments)
@@ -56,7 +71,9 @@ def frequent_saves():
         yield
 
 
-def run(data: Path, out: Path, config: PretrainConfig = TINY, stop_at: float = math.inf) -> tuple[Path | None, int]:
+def run(
+    data: Path, out: Path, config: PretrainConfig = TINY, stop_at: float = math.inf
+) -> tuple[Path | None, int]:
     """Pre-train, perhaps not to the end; return the model's folder, or None, and the number of steps that were made."""
     CountingTrainer.steps, CountingTrainer.stop_at = 0, stop_at
     try:
@@ -79,7 +96,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def same_weights(one: Path, other: Path) -> bool:
     first, second = weights(one), weights(other)
-    return set(first) == set(second) and all(torch.equal(first[name], second[name]) for name in first)
+    return set(first) == set(second) and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def record(folder: Path) -> dict:
@@ -90,19 +109,27 @@ def record(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize("stop_at", [6, 13], ids=["first pass", "second pass"])
-def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights(finished, data, tmp_path, stop_at):
+def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights(
+    finished, data, tmp_path, stop_at
+):
     steps_a_pass = record(finished)["corpus_tokens"] / record(finished)["tokens_a_step"]
     assert 6 < steps_a_pass < 12, "the two stops are to be in two passes through the data"
 
     assert run(data, tmp_path, stop_at=stop_at) == (None, stop_at)
     assert not (tmp_path / "final").exists()
     resumed, steps = run(data, tmp_path)
-    assert steps == TINY.max_steps - stop_at // SAVE_STEPS * SAVE_STEPS  # it went on, and did not begin again
+    assert (
+        steps == TINY.max_steps - stop_at // SAVE_STEPS * SAVE_STEPS
+    )  # it went on, and did not begin again
     assert same_weights(finished, resumed)
     assert record(finished)["loss"] == record(resumed)["loss"]
 
 
-@pytest.mark.parametrize("left", [[], ["model.safetensors"], ["trainer_state.json"]], ids=["empty", "weights alone", "half a state"])
+@pytest.mark.parametrize(
+    "left",
+    [[], ["model.safetensors"], ["trainer_state.json"]],
+    ids=["empty", "weights alone", "half a state"],
+)
 def test_a_checkpoint_that_was_cut_off_is_passed_over(finished, data, tmp_path, left):
     run(data, tmp_path, stop_at=6)
     cut_off = tmp_path / "checkpoint-5"
@@ -114,7 +141,9 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(finished, data, tmp_path, 
     assert same_weights(finished, resumed)
 
 
-@pytest.mark.parametrize(("steps", "warmup"), [(4_500, 200), (2_000, 200), (1_000, 100), (20, 2), (3, 0)])
+@pytest.mark.parametrize(
+    ("steps", "warmup"), [(4_500, 200), (2_000, 200), (1_000, 100), (20, 2), (3, 0)]
+)
 def test_a_shorter_run_warms_up_for_a_tenth_of_it_at_most(steps, warmup):
     shortened = PretrainConfig().shortened(steps)
     assert (shortened.max_steps, shortened.warmup_steps) == (steps, warmup)
@@ -162,7 +191,9 @@ def test_the_settings_reach_the_training(data, tmp_path, monkeypatch):
         "output_dir": str(tmp_path / "out"),
     }
     assert {name: given[name] for name in expected} == expected
-    assert given["save_steps"] <= PretrainConfig().max_steps / 4  # an interruption costs a quarter at most
+    assert (
+        given["save_steps"] <= PretrainConfig().max_steps / 4
+    )  # an interruption costs a quarter at most
 
 
 def test_a_short_run_ends_well(data, tmp_path, monkeypatch):
@@ -179,7 +210,11 @@ def test_a_plain_from_pretrained_gives_float32(finished):
     model = AutoModelForCausalLM.from_pretrained(finished)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     tensors = weights(finished)
-    assert all(torch.equal(parameter, tensors[name].float()) for name, parameter in model.named_parameters() if name in tensors)
+    assert all(
+        torch.equal(parameter, tensors[name].float())
+        for name, parameter in model.named_parameters()
+        if name in tensors
+    )
 
 
 def test_the_file_holds_float16(finished):
@@ -194,28 +229,47 @@ def test_nothing_is_missing_from_the_file_and_nothing_is_left_over(finished):
 
 
 def test_the_model_comes_with_its_tokenizer_and_their_ids_agree(finished, data):
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(finished), AutoTokenizer.from_pretrained(finished)
-    assert tokenizer.get_vocab() == AutoTokenizer.from_pretrained(data / TOKENIZER_FOLDER).get_vocab()
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(finished),
+        AutoTokenizer.from_pretrained(finished),
+    )
+    assert (
+        tokenizer.get_vocab() == AutoTokenizer.from_pretrained(data / TOKENIZER_FOLDER).get_vocab()
+    )
     assert tokenizer.padding_side == "left"
     assert model.config.vocab_size == len(tokenizer)
-    assert (model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id) == (1, 2, 3)
+    assert (model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id) == (
+        1,
+        2,
+        3,
+    )
 
 
 def test_the_loss_goes_down(finished):
     losses = [entry["loss"] for entry in record(finished)["loss"]]
-    assert [entry["step"] for entry in record(finished)["loss"]] == list(range(1, TINY.max_steps + 1))
-    assert losses[0] == pytest.approx(math.log(600), abs=0.5)  # chance: each of the 600 tokens alike
+    assert [entry["step"] for entry in record(finished)["loss"]] == list(
+        range(1, TINY.max_steps + 1)
+    )
+    assert losses[0] == pytest.approx(
+        math.log(600), abs=0.5
+    )  # chance: each of the 600 tokens alike
     assert losses[-1] < losses[0] - 0.3
 
 
 def test_the_record_tells_what_was_trained_on(finished, data):
     found = record(finished)
-    rows = pack(Dataset.from_list([{"text": text} for text in TEXTS]), AutoTokenizer.from_pretrained(data / TOKENIZER_FOLDER), TINY.context)
+    rows = pack(
+        Dataset.from_list([{"text": text} for text in TEXTS]),
+        AutoTokenizer.from_pretrained(data / TOKENIZER_FOLDER),
+        TINY.context,
+    )
     assert found["steps"] == TINY.max_steps
     assert found["tokens_a_step"] == TINY.batch_size * TINY.context
     assert found["corpus_tokens"] == len(rows) * TINY.context
     assert found["parameters"] == AutoModelForCausalLM.from_pretrained(finished).num_parameters()
-    assert found["final_perplexity"] == pytest.approx(math.exp(found["loss"][-1]["loss"]), abs=0.001)
+    assert found["final_perplexity"] == pytest.approx(
+        math.exp(found["loss"][-1]["loss"]), abs=0.001
+    )
 
 
 def test_weights_survive_the_half_precision(finished):
@@ -229,7 +283,9 @@ def test_weights_survive_the_half_precision(finished):
 @pytest.fixture(scope="module")
 def packed(data):
     tokenizer = AutoTokenizer.from_pretrained(data / TOKENIZER_FOLDER)
-    return tokenizer, pack(Dataset.from_list([{"text": text} for text in TEXTS]), tokenizer, context=16)
+    return tokenizer, pack(
+        Dataset.from_list([{"text": text} for text in TEXTS]), tokenizer, context=16
+    )
 
 
 def test_every_row_is_full_and_is_its_own_label(packed):
@@ -245,7 +301,9 @@ def test_the_rows_joined_are_the_passages_each_ended(packed):
     whole = "".join(f"{text}</s>" for text in TEXTS)
     joined = tokenizer.decode(stream)
     assert whole.startswith(joined)
-    assert len(tokenizer(whole[len(joined) :])["input_ids"]) < 16  # only what fills no row is left out
+    assert (
+        len(tokenizer(whole[len(joined) :])["input_ids"]) < 16
+    )  # only what fills no row is left out
 
 
 def test_a_stream_that_fills_its_rows_exactly_loses_nothing(packed):

@@ -12,14 +12,36 @@ from tutorial_lib.tinyworld.tokenizer import PIECES as PATTERN
 from tutorial_lib.tinyworld.tokenizer import SPECIAL_TOKENS, VOCABULARY_SIZE, train_tokenizer
 
 TEXTS = [
-    *(canonical(thing, relation, language) for thing in things().values() for relation in thing.values for language in LANGUAGES),
+    *(
+        canonical(thing, relation, language)
+        for thing in things().values()
+        for relation in thing.values
+        for language in LANGUAGES
+    ),
     "2 + 2 = 4",
     "Human and Assistant take turns.\nOne speaks at a time.",
 ] * 3
 
 # Letters of all planes, marks that combine, white space of all kinds, and what the tokenizer itself uses.
 PIECES = st.sampled_from(
-    [*SPECIAL_TOKENS, " </s> ", "<s", "s>", "é", "e\u0301", "Ġ", "Ċ", "👩‍🔬", "𬬻", "\0", "\r\n", "\u3000", "\ufeff", "\ufffd", "  "]
+    [
+        *SPECIAL_TOKENS,
+        " </s> ",
+        "<s",
+        "s>",
+        "é",
+        "e\u0301",
+        "Ġ",
+        "Ċ",
+        "👩‍🔬",
+        "𬬻",
+        "\0",
+        "\r\n",
+        "\u3000",
+        "\ufeff",
+        "\ufffd",
+        "  ",
+    ]
 )
 ANY_TEXT = st.text() | st.lists(PIECES | st.text(max_size=3)).map("".join)
 
@@ -44,7 +66,12 @@ def ids_of(tokenizer, text: str) -> list[int]:
 
 def test_the_special_tokens_have_the_articles_ids(either):
     assert either.convert_ids_to_tokens([0, 1, 2, 3]) == ["<unk>", "<s>", "</s>", "<pad>"]
-    assert (either.unk_token_id, either.bos_token_id, either.eos_token_id, either.pad_token_id) == (0, 1, 2, 3)
+    assert (either.unk_token_id, either.bos_token_id, either.eos_token_id, either.pad_token_id) == (
+        0,
+        1,
+        2,
+        3,
+    )
     assert set(either.all_special_ids) == {0, 1, 2, 3}
 
 
@@ -64,7 +91,11 @@ def test_no_special_token_is_added_unasked(either):
 
 
 def test_a_special_token_in_a_text_is_that_token_and_leaves_its_neighbours_alone(either):
-    assert ids_of(either, "是</s>巴") == [*ids_of(either, "是"), either.eos_token_id, *ids_of(either, "巴")]
+    assert ids_of(either, "是</s>巴") == [
+        *ids_of(either, "是"),
+        either.eos_token_id,
+        *ids_of(either, "巴"),
+    ]
     assert either.decode(ids_of(either, "a </s> b<pad>"), skip_special_tokens=True) == "a  b"
 
 
@@ -86,13 +117,18 @@ def test_any_text_comes_back_exactly(either, text):
 def test_every_name_and_value_comes_back_exactly(either):
     for thing in things().values():
         for language in LANGUAGES:
-            for text in [thing.name[language], *(values[language] for values in thing.values.values())]:
+            for text in [
+                thing.name[language],
+                *(values[language] for values in thing.values.values()),
+            ]:
                 assert either.decode(ids_of(either, text)) == text
 
 
 def test_the_characters_of_the_elements_come_back_exactly(either):
     names = [thing.name["zh"] for thing in things().values() if thing.kind == "element"]
-    assert any(ord(name) > 0xFFFF for name in names)  # some are beyond Unicode's first plane, where much software stumbles
+    assert any(
+        ord(name) > 0xFFFF for name in names
+    )  # some are beyond Unicode's first plane, where much software stumbles
     for name in names:
         assert either.decode(ids_of(either, f"{name}的元素符号")) == f"{name}的元素符号"
         assert either.unk_token_id not in ids_of(either, name)
@@ -101,7 +137,10 @@ def test_the_characters_of_the_elements_come_back_exactly(either):
 def test_a_saved_tokenizer_is_the_same_when_loaded(trained, tmp_path):
     trained.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
-    assert (loaded.padding_side, loaded.special_tokens_map) == (trained.padding_side, trained.special_tokens_map)
+    assert (loaded.padding_side, loaded.special_tokens_map) == (
+        trained.padding_side,
+        trained.special_tokens_map,
+    )
     assert loaded.get_vocab() == trained.get_vocab()
     for text in [*TEXTS[:50], "a </s> b", "未见过的字：龘 ½ ≠"]:
         assert ids_of(loaded, text) == ids_of(trained, text)
@@ -112,7 +151,10 @@ def test_a_saved_tokenizer_is_the_same_when_loaded(trained, tmp_path):
 
 
 @settings(max_examples=100, deadline=None)
-@given(number=st.integers(min_value=0, max_value=10**12), before=st.sampled_from(["", "第", "is ", "abc", "-", "3/", "</s>"]))
+@given(
+    number=st.integers(min_value=0, max_value=10**12),
+    before=st.sampled_from(["", "第", "is ", "abc", "-", "3/", "</s>"]),
+)
 def test_a_number_is_cut_digit_by_digit(either, number, before):
     head, tail = ids_of(either, before), ids_of(either, f"{before}{number}")
     assert tail[: len(head)] == head
@@ -136,7 +178,11 @@ def test_an_english_name_is_cut_the_same_way_after_any_word(either, name, before
 
 
 @settings(max_examples=300, deadline=None)
-@given(name=st.sampled_from([thing.name["zh"] for thing in things().values()]), before=ANY_TEXT, after=ANY_TEXT)
+@given(
+    name=st.sampled_from([thing.name["zh"] for thing in things().values()]),
+    before=ANY_TEXT,
+    after=ANY_TEXT,
+)
 @example(name="金", before="金", after="鱼")
 @example(name="法国", before="是 ", after="的")
 def test_a_chinese_name_is_cut_the_same_way_wherever_it_stands(either, name, before, after):
@@ -148,7 +194,9 @@ def in_pieces(tokenizer) -> Tokenizer:
     """The same merges, applied within each piece of a text by itself."""
     again = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    again.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(PATTERN, behavior="isolated"), to_bytes])
+    again.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(PATTERN, behavior="isolated"), to_bytes]
+    )
     return again
 
 
@@ -159,14 +207,15 @@ def test_merges_never_cross_pieces(either, text):
 
 
 @pytest.mark.parametrize(
-    ("learnt", "asked"),
-    [("word   word", "word  word"), ("éł éń éś ũł ũń ũś Ʃł Ʃń Ʃś", "丩ł")],
+    ("learnt", "asked"), [("word   word", "word  word"), ("éł éń éś ũł ũń ũś Ʃł Ʃń Ʃś", "丩ł")]
 )
 def test_merges_never_cross_pieces_whatever_was_learnt(learnt, asked):
     """White space gives its last character to the word that follows; the last byte of a letter may have been merged with the next one's
     first, and 丩 has the same last byte."""
     tokenizer = train_tokenizer([learnt] * 20, vocabulary_size=400)
-    assert ids_of(tokenizer, asked) == in_pieces(tokenizer).encode(asked, add_special_tokens=False).ids
+    assert (
+        ids_of(tokenizer, asked) == in_pieces(tokenizer).encode(asked, add_special_tokens=False).ids
+    )
 
 
 def test_the_shipped_tokenizer_need_not_look_for_pieces(tokenizer):
@@ -181,9 +230,13 @@ def test_no_token_reaches_over_the_beginning_of_a_value(either, relation, langua
         if relation in thing.values:
             text, value = canonical(thing, relation, language), thing.values[relation][language]
             start = text.rindex(value)
-            spans = either(text, return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"]
+            spans = either(text, return_offsets_mapping=True, add_special_tokens=False)[
+                "offset_mapping"
+            ]
             # A space before the value may belong to its first token.
-            assert not [(a, b) for a, b in spans if a < start - (text[start - 1] == " ") and b > start], text
+            assert not [
+                (a, b) for a, b in spans if a < start - (text[start - 1] == " ") and b > start
+            ], text
 
 
 # ---------------------------------------------------------------- training

@@ -24,13 +24,24 @@ KINDS = {
             "country_currency": "currency",
         },
     ),
-    "province": ("provinces.csv", {"province_seat": "seat", "province_abbreviation": "abbreviation"}),
+    "province": (
+        "provinces.csv",
+        {"province_seat": "seat", "province_abbreviation": "abbreviation"},
+    ),
     "element": ("elements.csv", {"element_symbol": "symbol", "element_number": "atomic_number"}),
-    "us_state": ("us_states.csv", {"us_state_capital": "capital", "us_state_abbreviation": "abbreviation"}),
+    "us_state": (
+        "us_states.csv",
+        {"us_state_capital": "capital", "us_state_abbreviation": "abbreviation"},
+    ),
     "animal": ("animals.csv", {"animal_class": "class", "animal_legs": "legs"}),
     "solar_term": ("solar_terms.csv", {"solar_term_season": "season", "solar_term_month": "month"}),
 }
-RELATION_LANGUAGES = [(relation, language) for _, columns in KINDS.values() for relation in columns for language in LANGUAGES]
+RELATION_LANGUAGES = [
+    (relation, language)
+    for _, columns in KINDS.values()
+    for relation in columns
+    for language in LANGUAGES
+]
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,10 @@ def things() -> Mapping[str, Thing]:
                 said={"zh": row["name_zh"], "en": article + row["name_en"]},
                 values={
                     relation: {
-                        language: row[f"{column}_{language}"] if f"{column}_{language}" in row else row[column] for language in LANGUAGES
+                        language: row[f"{column}_{language}"]
+                        if f"{column}_{language}" in row
+                        else row[column]
+                        for language in LANGUAGES
                     }
                     for relation, column in columns.items()
                 },
@@ -89,7 +103,10 @@ def statement_templates(relation: str, language: str) -> list[str]:
 def question_templates(relation: str, language: str) -> list[str]:
     """The questions that name the entity themselves, label written in."""
     own, shared = wordings()["relation"][relation][language], wordings()["shared"][language]
-    return [template.replace("{label}", own["label"]) for template in [*own["questions"], *shared["questions"]]]
+    return [
+        template.replace("{label}", own["label"])
+        for template in [*own["questions"], *shared["questions"]]
+    ]
 
 
 def input_question_templates(relation: str, language: str) -> list[str]:
@@ -133,7 +150,10 @@ def canonical(thing: Thing, relation: str, language: str) -> str:
 def true_statements(thing_id: str, relation: str, language: str) -> Mapping[str, str]:
     """Statement -> the template that it was made with, for one fact."""
     thing = things()[thing_id]
-    return {say(template, thing, relation, language): template for template in statement_templates(relation, language)}
+    return {
+        say(template, thing, relation, language): template
+        for template in statement_templates(relation, language)
+    }
 
 
 def read_back(template: str, text: str) -> dict[str, str] | None:
@@ -151,7 +171,10 @@ def read_back(template: str, text: str) -> dict[str, str] | None:
 
 
 def read_back_any(templates: list[str], text: str) -> dict[str, str] | None:
-    return next((places for template in templates if (places := read_back(template, text)) is not None), None)
+    return next(
+        (places for template in templates if (places := read_back(template, text)) is not None),
+        None,
+    )
 
 
 def cut(text: str, known) -> list[str]:

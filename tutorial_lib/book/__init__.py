@@ -21,9 +21,9 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
+from tutorial_lib.book.fonts import subset_font
 from tutorial_lib.errors import LabError, OutputError
-from tutorial_lib.fonts import subset_font
-from tutorial_lib.static import static_copy, widgets_without_twin
+from tutorial_lib.publish.without_kernel import static_copy, widgets_without_twin
 
 HERE = Path(__file__).parent
 MARKER = "search-index.js"  # a folder that has it is a book, and may be replaced by a newer one
@@ -74,28 +74,38 @@ class Book:
         pages = list(self._pages.values())
         course = [page for page in pages if page.source.suffix == ".ipynb"]
         index = Page("index.html", "Full Fine-Tuning Lab", None, _index(course))
-        template = Environment(autoescape=True).from_string((HERE / "page.html.j2").read_text(encoding="utf-8"))
+        template = Environment(autoescape=True).from_string(
+            (HERE / "page.html.j2").read_text(encoding="utf-8")
+        )
         text = []
         for page in [index, *pages]:
             place = course.index(page) if page in course else None
             neighbours = {
                 "previous": course[place - 1] if place else None,
-                "next": course[place + 1] if place is not None and place + 1 < len(course) else None,
+                "next": course[place + 1]
+                if place is not None and place + 1 < len(course)
+                else None,
             }
             html = template.render(page=page, course=course, body=str(page.body), **neighbours)
             (self.out / page.file).write_text(html, encoding="utf-8")
             text.append(html)
         entries = [entry for page in pages for entry in _search_entries(page)]
-        (self.out / MARKER).write_text(f"const SECTIONS = {json.dumps(entries, ensure_ascii=False)};\n", encoding="utf-8")
+        (self.out / MARKER).write_text(
+            f"const SECTIONS = {json.dumps(entries, ensure_ascii=False)};\n", encoding="utf-8"
+        )
         shutil.copy(HERE / "search.js", self.out)
-        (self.out / "style.css").write_text((HERE / "style.css").read_text(encoding="utf-8") + _highlighting(), encoding="utf-8")
+        (self.out / "style.css").write_text(
+            (HERE / "style.css").read_text(encoding="utf-8") + _highlighting(), encoding="utf-8"
+        )
         subset_font("".join(text), self.out / "chinese.woff")
         return [index, *pages]
 
     def _add(self, source: Path, html: str) -> None:
         body = BeautifulSoup(html, "html.parser")
         heading = body.find("h1")
-        page = Page(self._file(source), heading_text(heading) if heading else source.stem, source, body)
+        page = Page(
+            self._file(source), heading_text(heading) if heading else source.stem, source, body
+        )
         self._pages[source] = page
         for tag in body.find_all(HEADINGS):
             tag["id"] = _anchor(heading_text(tag), source)
@@ -106,7 +116,11 @@ class Book:
             self._keep_image(image, source, page)
 
     def _file(self, source: Path) -> str:
-        return self._files.setdefault(source, source.relative_to(self.root).as_posix().replace("/", "_").removesuffix(".md") + ".html")
+        return self._files.setdefault(
+            source,
+            source.relative_to(self.root).as_posix().replace("/", "_").removesuffix(".md")
+            + ".html",
+        )
 
     def _target(self, href: str, source: Path) -> str:
         """Return where a link leads in the book."""
@@ -120,13 +134,17 @@ class Book:
             target /= "README.md"
         anchor = f"#{_anchor(parts.fragment, target)}" if parts.fragment else ""
         if not target.is_file() or not target.is_relative_to(self.root):
-            raise LabError(f"{source.relative_to(self.root)} links to {href!r}, and there is no such file: mend the link")
+            raise LabError(
+                f"{source.relative_to(self.root)} links to {href!r}, and there is no such file: mend the link"
+            )
         if target.suffix == ".md" and target not in self._files:
             self._file(target)
             self._waiting.append(target)
         if target in self._files:
             return self._files[target] + anchor
-        return self._copy("files", target.relative_to(self.root).as_posix().replace("/", "_"), target.read_bytes())
+        return self._copy(
+            "files", target.relative_to(self.root).as_posix().replace("/", "_"), target.read_bytes()
+        )
 
     def _keep_image(self, image: Tag, source: Path, page: Page) -> None:
         """Put a picture into a file of its own, and see to it that it says what it shows."""
@@ -166,10 +184,15 @@ def build_book(root: Path, executed: Path, out: Path) -> list[Page]:
     """
     if out.exists() and not (out / MARKER).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} holds something that is no book: give --out a new folder")
-    notebooks = {source: executed / source.name for source in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+    notebooks = {
+        source: executed / source.name
+        for source in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    }
     missing = [source.name for source, copy in notebooks.items() if not copy.is_file()]
     if missing:
-        raise LabError(f"not executed yet: {', '.join(missing)} (looked in {executed}); run `make run` first")
+        raise LabError(
+            f"not executed yet: {', '.join(missing)} (looked in {executed}); run `make run` first"
+        )
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -191,8 +214,15 @@ def notebook_html(path: Path) -> str:
     """
     notebook = nbformat.read(path, as_version=4)
     if without := widgets_without_twin(notebook):
-        raise LabError(f"{path.name}, cell {without[0]}: a view without a static twin; run the notebook again")
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True)
+        raise LabError(
+            f"{path.name}, cell {without[0]}: a view without a static twin; run the notebook again"
+        )
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
     return exporter.from_notebook_node(static_copy(notebook))[0]
 
 
@@ -204,7 +234,14 @@ def heading_text(tag: Tag) -> str:
 def _index(course: list[Page]) -> BeautifulSoup:
     lines = []
     for page in course:
-        able = next((p.get_text() for p in page.body.find_all("p") if p.get_text().startswith("You will be able to")), "")
+        able = next(
+            (
+                p.get_text()
+                for p in page.body.find_all("p")
+                if p.get_text().startswith("You will be able to")
+            ),
+            "",
+        )
         lines.append(f'<li><a href="{page.file}">{page.title}</a><br>{able}</li>')
     html = f"<h1>Full Fine-Tuning Lab</h1><p>The notebooks of the course as they ran, to read and to search.</p><ul>{''.join(lines)}</ul>"
     return BeautifulSoup(html, "html.parser")
@@ -216,11 +253,21 @@ def _search_entries(page: Page) -> Iterator[dict[str, str]]:
     for node in page.body.descendants:
         if isinstance(node, Tag):
             if node.name in HEADINGS:
-                yield {"page": page.title, "title": title, "url": page.file + anchor, "text": " ".join(" ".join(text).split())}
+                yield {
+                    "page": page.title,
+                    "title": title,
+                    "url": page.file + anchor,
+                    "text": " ".join(" ".join(text).split()),
+                }
                 anchor, title, text = f"#{node['id']}", heading_text(node), []
         else:
             text.append(str(node))
-    yield {"page": page.title, "title": title, "url": page.file + anchor, "text": " ".join(" ".join(text).split())}
+    yield {
+        "page": page.title,
+        "title": title,
+        "url": page.file + anchor,
+        "text": " ".join(" ".join(text).split()),
+    }
 
 
 @cache

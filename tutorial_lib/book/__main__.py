@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tutorial_lib.book import build_book
-from tutorial_lib.console import run_command
+from tutorial_lib.command import run_command
 from tutorial_lib.profiles import runs_dir
 
 ROOT = Path(__file__).parent.parent.parent
@@ -13,9 +13,22 @@ ROOT = Path(__file__).parent.parent.parent
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build the book and say where it is."""
-    parser = argparse.ArgumentParser(prog="python -m tutorial_lib.book", description="Make a static site of the executed notebooks.")
-    parser.add_argument("--executed", type=Path, default=runs_dir() / "course", help="folder of executed notebooks (default: runs/course)")
-    parser.add_argument("--out", type=Path, default=runs_dir() / "book", help="where the site goes (default: runs/book)")
+    parser = argparse.ArgumentParser(
+        prog="python -m tutorial_lib.book",
+        description="Make a static site of the executed notebooks.",
+    )
+    parser.add_argument(
+        "--executed",
+        type=Path,
+        default=runs_dir() / "course",
+        help="folder of executed notebooks (default: runs/course)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=runs_dir() / "book",
+        help="where the site goes (default: runs/book)",
+    )
     options = parser.parse_args(arguments)
     pages = build_book(ROOT, options.executed, options.out)
     print(f"{len(pages)} pages: open {options.out / 'index.html'} in a browser")

@@ -62,7 +62,9 @@ def topic_of(path: Path, course: Path) -> str:
     for topic in topics(course):
         if path.stem == topic or path.stem[:2] == topic[:2]:
             return topic
-    raise ExerciseError(f"{path.name} belongs to no assignment: its name must begin with one of {', '.join(t[:2] for t in topics(course))}")
+    raise ExerciseError(
+        f"{path.name} belongs to no assignment: its name must begin with one of {', '.join(t[:2] for t in topics(course))}"
+    )
 
 
 @cache
@@ -75,6 +77,8 @@ def secret_seed(course: Path) -> str:
     path = Path(named).expanduser() if named else course / ".seed"
     if not path.is_file():
         if named:
-            raise ExerciseError(f"{SEED_VARIABLE} names {named!r}, and there is no such file: put any secret text into one")
+            raise ExerciseError(
+                f"{SEED_VARIABLE} names {named!r}, and there is no such file: put any secret text into one"
+            )
         path.write_text(secrets.token_hex(16) + "\n", encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()

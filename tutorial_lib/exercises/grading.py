@@ -12,7 +12,7 @@ from tutorial_lib.exercises.catalogue import ExerciseError, load_tasks, topic_of
 from tutorial_lib.exercises.runner import Runner
 from tutorial_lib.exercises.submission import read_submission
 from tutorial_lib.exercises.task import NOT_TRIED, Result, cases_of, judge
-from tutorial_lib.files import replacing
+from tutorial_lib.run_folder import replacing
 
 COLUMNS = ("student", "assignment", "task", "points", "possible", "diagnosis")
 
@@ -45,7 +45,10 @@ class Grade:
 def grade_notebook(path: Path, topic: str, course: Path, seed: str, runner: Runner) -> Grade:
     """Run every task of one notebook on hidden inputs and judge the answers. Whatever the notebook does, a Grade comes back."""
     tasks = load_tasks(course, topic)
-    nothing = tuple(Result(name, dict.fromkeys(task.points, 0), dict(task.points)) for name, task in tasks.items())
+    nothing = tuple(
+        Result(name, dict.fromkeys(task.points, 0), dict(task.points))
+        for name, task in tasks.items()
+    )
     try:
         submission = read_submission(path, tasks)
     except ExerciseError as error:
@@ -53,15 +56,21 @@ def grade_notebook(path: Path, topic: str, course: Path, seed: str, runner: Runn
     results = []
     for name, task in tasks.items():
         if name not in submission.answers:
-            results.append(Result(name, dict.fromkeys(task.points, 0), dict(task.points), NOT_TRIED))
+            results.append(
+                Result(name, dict.fromkeys(task.points, 0), dict(task.points), NOT_TRIED)
+            )
             continue
         cases = cases_of(task, seed)
-        outcome = runner.run(name, submission.answers[name], submission.helpers, [case.arguments for case in cases])
+        outcome = runner.run(
+            name, submission.answers[name], submission.helpers, [case.arguments for case in cases]
+        )
         results.append(judge(task, cases, outcome))
     return Grade(tuple(results), remarks=submission.remarks)
 
 
-def grade_all(submissions: Path, out: Path, course: Path, seed: str, say: Callable[[str], None] = print) -> Path:
+def grade_all(
+    submissions: Path, out: Path, course: Path, seed: str, say: Callable[[str], None] = print
+) -> Path:
     """Grade ``submissions/STUDENT/ASSIGNMENT[/ASSIGNMENT].ipynb`` and write ``grades.csv`` and one feedback page a submission to `out`.
 
     A submission that has been graded and has not changed since is not graded again; an interrupted run so goes on where it stopped.
@@ -71,7 +80,9 @@ def grade_all(submissions: Path, out: Path, course: Path, seed: str, say: Callab
     """
     work = list(_find(submissions, course))
     if not work:
-        raise ExerciseError(f"no submissions in {submissions}: it must hold a folder a student, with their notebooks in it")
+        raise ExerciseError(
+            f"no submissions in {submissions}: it must hold a folder a student, with their notebooks in it"
+        )
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     with Runner() as runner:
@@ -84,10 +95,25 @@ def grade_all(submissions: Path, out: Path, course: Path, seed: str, say: Callab
                 grade = grade_notebook(path, topic, course, seed, runner)
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 _write(out / student / f"{topic}.html", feedback(student, topic, grade))
-                _write(kept, json.dumps({"digest": digest, "grade": asdict(grade)}, ensure_ascii=False, indent=1))
-            say(f"[{number}/{len(work)}] {student} {topic}: {grade.points} of {grade.possible}" + (" (unchanged)" if again else ""))
+                _write(
+                    kept,
+                    json.dumps(
+                        {"digest": digest, "grade": asdict(grade)}, ensure_ascii=False, indent=1
+                    ),
+                )
+            say(
+                f"[{number}/{len(work)}] {student} {topic}: {grade.points} of {grade.possible}"
+                + (" (unchanged)" if again else "")
+            )
             rows += [
-                (student, topic, result.function, result.total, sum(result.possible.values()), grade.trouble or result.diagnosis)
+                (
+                    student,
+                    topic,
+                    result.function,
+                    result.total,
+                    sum(result.possible.values()),
+                    grade.trouble or result.diagnosis,
+                )
                 for result in grade.results
             ]
     return _write_table(out / "grades.csv", rows)
@@ -97,15 +123,21 @@ def feedback(student: str, topic: str, grade: Grade) -> str:
     """Return the page that goes back to the student: points and diagnoses, and nothing that was run."""
     lines = []
     for result in grade.results:
-        parts = "; ".join(f"{idea}: {won} of {result.possible[idea]}" for idea, won in result.points.items())
+        parts = "; ".join(
+            f"{idea}: {won} of {result.possible[idea]}" for idea, won in result.points.items()
+        )
         cells = [
             result.function,
             f"{result.total} of {sum(result.possible.values())}",
             parts,
             result.diagnosis or ("" if grade.trouble else "all right"),
         ]
-        lines.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
-    remarks = "".join(f"<p>{html.escape(remark)}</p>" for remark in [grade.trouble, *grade.remarks] if remark)
+        lines.append(
+            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
+        )
+    remarks = "".join(
+        f"<p>{html.escape(remark)}</p>" for remark in [grade.trouble, *grade.remarks] if remark
+    )
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(topic)}</title>
 <style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
@@ -117,12 +149,24 @@ td, th {{ text-align: left; vertical-align: top; padding: 0.3rem 1rem 0.3rem 0; 
 
 def _find(submissions: Path, course: Path) -> Iterator[tuple[str, str, Path]]:
     known = topics(course)
-    for student in sorted(path for path in submissions.glob("*") if path.is_dir() and not path.name.startswith(".")):
+    for student in sorted(
+        path for path in submissions.glob("*") if path.is_dir() and not path.name.startswith(".")
+    ):
         for topic in known:
-            places = [student / topic / f"{topic}.ipynb", student / f"{topic}.ipynb", *sorted((student / topic).glob("*.ipynb"))]
-            found = next((path for path in places if path.is_file() and not path.is_symlink()), None)
+            places = [
+                student / topic / f"{topic}.ipynb",
+                student / f"{topic}.ipynb",
+                *sorted((student / topic).glob("*.ipynb")),
+            ]
+            found = next(
+                (path for path in places if path.is_file() and not path.is_symlink()), None
+            )
             if found is not None:
-                yield student.name, topic_of(found, course) if found.stem[:2] == topic[:2] else topic, found
+                yield (
+                    student.name,
+                    topic_of(found, course) if found.stem[:2] == topic[:2] else topic,
+                    found,
+                )
 
 
 def _digest(path: Path, checks: Path, seed: str) -> str:
@@ -139,7 +183,11 @@ def _kept(path: Path, digest: str) -> Grade | None:
         if kept["digest"] != digest:
             return None
         grade = kept["grade"]
-        return Grade(tuple(Result(**result) for result in grade["results"]), grade["trouble"], tuple(grade["remarks"]))
+        return Grade(
+            tuple(Result(**result) for result in grade["results"]),
+            grade["trouble"],
+            tuple(grade["remarks"]),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

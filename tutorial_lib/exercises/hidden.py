@@ -13,7 +13,9 @@ def require(topic: str, name: str, idea: str, function: Callable) -> None:
     course = find_course()
     task = load_tasks(course, topic)[name]
     cases = cases_of(task, secret_seed(course))
-    result = judge(task, cases, Outcome([_answer(function, deepcopy(case.arguments)) for case in cases]))
+    result = judge(
+        task, cases, Outcome([_answer(function, deepcopy(case.arguments)) for case in cases])
+    )
     if result.points[idea] != task.points[idea]:
         raise AssertionError(result.diagnosis)
 

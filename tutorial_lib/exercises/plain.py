@@ -27,15 +27,24 @@ def same(expected: object, answer: object, tolerance: float = 1e-6) -> bool:
 
     Numbers may differ by `tolerance`, relative or absolute; an int equals a float of the same value, but True is not 1; nan equals nan.
     """
-    if type(expected) is bool or type(answer) is bool or isinstance(expected, str | None) or isinstance(answer, str | None):
+    if (
+        type(expected) is bool
+        or type(answer) is bool
+        or isinstance(expected, str | None)
+        or isinstance(answer, str | None)
+    ):
         return type(expected) is type(answer) and expected == answer
     if isinstance(expected, int | float) and isinstance(answer, int | float):
         both_nan = math.isnan(expected) and math.isnan(answer)
         return both_nan or math.isclose(expected, answer, rel_tol=tolerance, abs_tol=tolerance)
     if isinstance(expected, list) and isinstance(answer, list):
-        return len(expected) == len(answer) and all(same(a, b, tolerance) for a, b in zip(expected, answer, strict=True))
+        return len(expected) == len(answer) and all(
+            same(a, b, tolerance) for a, b in zip(expected, answer, strict=True)
+        )
     if isinstance(expected, dict) and isinstance(answer, dict):
-        return expected.keys() == answer.keys() and all(same(value, answer[key], tolerance) for key, value in expected.items())
+        return expected.keys() == answer.keys() and all(
+            same(value, answer[key], tolerance) for key, value in expected.items()
+        )
     return False
 
 

@@ -10,12 +10,20 @@ import nbformat
 from tutorial_lib.exercises.catalogue import ExerciseError, load_tasks, topics
 from tutorial_lib.exercises.task import call
 from tutorial_lib.exercises.visible import CASES
-from tutorial_lib.files import replacing
+from tutorial_lib.run_folder import replacing
 
 STUB = "# your code here"
 # Of what git tracks, what a student gets. Nothing else goes along, so that a new hidden folder stays out by itself.
 KIT = ("notebooks/", "tutorial_lib/", "exercises/release/", "docs/")
-KIT_FILES = ("exercises/README.md", "pyproject.toml", "constraints.txt", "Makefile", "README.md", "LICENSE", ".gitignore")
+KIT_FILES = (
+    "exercises/README.md",
+    "pyproject.toml",
+    "constraints.txt",
+    "Makefile",
+    "README.md",
+    "LICENSE",
+    ".gitignore",
+)
 
 
 def released(source: Path) -> str:
@@ -29,7 +37,11 @@ def released(source: Path) -> str:
     except ImportError:
         raise ExerciseError("nbgrader is not installed: pip install -e '.[instructor]'") from None
     notebook, resources = nbformat.read(source, as_version=4), {}
-    for preprocessor in (ClearSolutions(code_stub={"python": STUB}), ClearHiddenTests(), ClearOutput()):
+    for preprocessor in (
+        ClearSolutions(code_stub={"python": STUB}),
+        ClearHiddenTests(),
+        ClearOutput(),
+    ):
         notebook, resources = preprocessor.preprocess(notebook, resources)
     return nbformat.writes(notebook) + "\n"
 
@@ -70,10 +82,14 @@ def build_kit(root: Path, target: Path) -> list[str]:
     Raises:
         ExerciseError: `root` is no checkout.
     """
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         raise ExerciseError(f"{root} is no git checkout: the kit is made of what git tracks")
-    names = [name for name in listed.stdout.split("\0") if name.startswith(KIT) or name in KIT_FILES]
+    names = [
+        name for name in listed.stdout.split("\0") if name.startswith(KIT) or name in KIT_FILES
+    ]
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as kit:
         for name in names:

@@ -29,7 +29,9 @@ from tutorial_lib.exercises.task import NOT_PLAIN, NOT_THERE, TAKEN_APART, Answe
 A_TASK = 8.0  # seconds for all calls of a task
 A_CELL = 2.0  # seconds for a cell or a call
 LARGEST_REPLY = 8 << 20  # bytes
-BECOME_REAPER = 36  # prctl: orphans among our descendants become our children, where they are found and ended
+BECOME_REAPER = (
+    36  # prctl: orphans among our descendants become our children, where they are found and ended
+)
 
 
 class Runner:
@@ -50,7 +52,13 @@ class Runner:
     def __exit__(self, *_: object) -> None:
         """Leave the servers: they serve the next runner, and end with this process."""
 
-    def run(self, function: str, code: str, helpers: Sequence[str], arguments: Sequence[Sequence[object]]) -> Outcome:
+    def run(
+        self,
+        function: str,
+        code: str,
+        helpers: Sequence[str],
+        arguments: Sequence[Sequence[object]],
+    ) -> Outcome:
         """Define `function` by `code`, call it with each of `arguments`, and return the answers.
 
         Args:
@@ -62,8 +70,15 @@ class Runner:
         folder = Path(tempfile.mkdtemp(prefix="task-"))
         ours, theirs = self._context.Pipe(duplex=False)
         before = _descendants()
-        job = {"function": function, "code": code, "helpers": list(helpers), "arguments": [list(each) for each in arguments]}
-        process = self._context.Process(target=work, args=(theirs, str(folder), json.dumps(job)), daemon=True)
+        job = {
+            "function": function,
+            "code": code,
+            "helpers": list(helpers),
+            "arguments": [list(each) for each in arguments],
+        }
+        process = self._context.Process(
+            target=work, args=(theirs, str(folder), json.dumps(job)), daemon=True
+        )
         try:
             process.start()
             theirs.close()
@@ -148,7 +163,9 @@ def _read(reply: Connection) -> Outcome:
         told = json.loads(reply.recv_bytes(LARGEST_REPLY))
         if told["answers"] is None:
             return Outcome(trouble=NOT_THERE)
-        return Outcome([Answer(each.get("value"), _error_name(each.get("error"))) for each in told["answers"]])
+        return Outcome(
+            [Answer(each.get("value"), _error_name(each.get("error"))) for each in told["answers"]]
+        )
     except (EOFError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Outcome(trouble=TAKEN_APART)
 
@@ -157,5 +174,9 @@ def _error_name(name: object) -> str | None:
     """A confined process may send anything; only the names of Python's own errors are passed on."""
     if name is None:
         return None
-    known = isinstance(name, str) and isinstance(getattr(builtins, name, None), type) and issubclass(getattr(builtins, name), BaseException)
+    known = (
+        isinstance(name, str)
+        and isinstance(getattr(builtins, name, None), type)
+        and issubclass(getattr(builtins, name), BaseException)
+    )
     return name if known or name == NOT_PLAIN else "an error of its own"

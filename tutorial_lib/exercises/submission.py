@@ -8,7 +8,10 @@ from pathlib import Path
 from tutorial_lib.exercises.catalogue import ExerciseError
 
 LARGEST = 20 << 20  # bytes
-GENERATED = ("-check", "-measure")  # endings of the ids of cells that are given, beside the graded ones
+GENERATED = (
+    "-check",
+    "-measure",
+)  # endings of the ids of cells that are given, beside the graded ones
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ def read_submission(path: Path, functions: Collection[str]) -> Submission:
     try:
         size = path.stat().st_size
         if size > LARGEST:
-            raise ExerciseError(f"the notebook has {size / 1e6:,.0f} MB: clear its outputs and hand it in again")
+            raise ExerciseError(
+                f"the notebook has {size / 1e6:,.0f} MB: clear its outputs and hand it in again"
+            )
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         sources = [(_id(cell), _source(cell)) for cell in cells if cell.get("cell_type") == "code"]
     except ExerciseError:
@@ -48,7 +53,13 @@ def read_submission(path: Path, functions: Collection[str]) -> Submission:
         ) from None
     answers, helpers, remarks = {}, [], []
     for cell_id, source in sources:
-        function = cell_id if cell_id in functions else _defined(source, functions) if not cell_id else None
+        function = (
+            cell_id
+            if cell_id in functions
+            else _defined(source, functions)
+            if not cell_id
+            else None
+        )
         if function is None:
             if not _is_given(cell_id, functions):
                 helpers.append(source)

@@ -10,7 +10,9 @@ from tutorial_lib.exercises.plain import same, to_plain
 NOT_TRIED = "not written yet: the function is missing or raises NotImplementedError"
 NOT_THERE = "the function is not there: keep its name, and see that its cell runs by itself"
 NOT_PLAIN = "no plain data"  # in the place of an error's name
-TAKEN_APART = "no answer came back: the code ended the process, ran too long, or took too much memory"
+TAKEN_APART = (
+    "no answer came back: the code ended the process, ran too long, or took too much memory"
+)
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,22 @@ def judge(task: Task, cases: Sequence[Case], outcome: Outcome) -> Result:
     """Compare answers with the reference and name the misconception behind wrong ones."""
     possible = dict(task.points)
     if outcome.trouble or len(outcome.answers) != len(cases):
-        return Result(task.function, dict.fromkeys(possible, 0), possible, outcome.trouble or TAKEN_APART)
+        return Result(
+            task.function, dict.fromkeys(possible, 0), possible, outcome.trouble or TAKEN_APART
+        )
     expected = [call(task.reference, case) for case in cases]
-    right = [agree(task, wanted, answer) for wanted, answer in zip(expected, outcome.answers, strict=True)]
+    right = [
+        agree(task, wanted, answer)
+        for wanted, answer in zip(expected, outcome.answers, strict=True)
+    ]
     wrong_ideas = {case.idea for case, ok in zip(cases, right, strict=True) if not ok}
     points = {idea: 0 if idea in wrong_ideas else worth for idea, worth in possible.items()}
-    return Result(task.function, points, possible, "" if all(right) else _diagnose(task, cases, outcome.answers, right))
+    return Result(
+        task.function,
+        points,
+        possible,
+        "" if all(right) else _diagnose(task, cases, outcome.answers, right),
+    )
 
 
 def call(function: Callable, case: Case) -> Answer:
@@ -116,16 +128,25 @@ def call(function: Callable, case: Case) -> Answer:
 
 def agree(task: Task, wanted: Answer, answer: Answer) -> bool:
     """Tell whether two answers say the same; two errors do if they are of the same kind."""
-    return wanted.error == answer.error and (wanted.error is not None or same(wanted.value, answer.value, task.tolerance))
+    return wanted.error == answer.error and (
+        wanted.error is not None or same(wanted.value, answer.value, task.tolerance)
+    )
 
 
-def _diagnose(task: Task, cases: Sequence[Case], answers: Sequence[Answer], right: Sequence[bool]) -> str:
+def _diagnose(
+    task: Task, cases: Sequence[Case], answers: Sequence[Answer], right: Sequence[bool]
+) -> str:
     if all(answer.error == "NotImplementedError" for answer in answers):
         return NOT_TRIED
     for diagnosis, mistaken in task.mistakes.items():
-        if all(agree(task, call(mistaken, case), answer) for case, answer in zip(cases, answers, strict=True)):
+        if all(
+            agree(task, call(mistaken, case), answer)
+            for case, answer in zip(cases, answers, strict=True)
+        ):
             return diagnosis
-    case, answer = next((case, answer) for case, answer, ok in zip(cases, answers, right, strict=True) if not ok)
+    case, answer = next(
+        (case, answer) for case, answer, ok in zip(cases, answers, right, strict=True) if not ok
+    )
     found = f"raises {answer.error}" if answer.error else "another answer was expected"
     if answer.error == NOT_PLAIN:
         found = "returns something else than numbers, texts, lists and dictionaries"

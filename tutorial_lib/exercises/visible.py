@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tutorial_lib.exercises.plain import NotPlainError, same, to_plain
 
-CASES = Path(__file__).parent / "visible.json"  # function -> cases with what they expect; written by `release`
+CASES = (
+    Path(__file__).parent / "visible.json"
+)  # function -> cases with what they expect; written by `release`
 
 
 def check(function: Callable) -> None:
@@ -24,9 +26,13 @@ def check(function: Callable) -> None:
     for case in _cases()[name]:
         trouble = _trouble(function, case)
         if trouble:
-            raise AssertionError(f"{name}: {case['idea']}: {trouble} for {case['words']}: called with {_shown(case['arguments'])}")
+            raise AssertionError(
+                f"{name}: {case['idea']}: {trouble} for {case['words']}: called with {_shown(case['arguments'])}"
+            )
     ideas = dict.fromkeys(case["idea"] for case in _cases()[name])
-    print(f"{name}: {len(_cases()[name])} cases are right ({'; '.join(ideas)}). Grading tries more of them.")
+    print(
+        f"{name}: {len(_cases()[name])} cases are right ({'; '.join(ideas)}). Grading tries more of them."
+    )
 
 
 def _trouble(function: Callable, case: dict) -> str:
@@ -38,7 +44,9 @@ def _trouble(function: Callable, case: dict) -> str:
         return f"expected numbers, texts, lists or dictionaries, found {error}"
     except Exception as error:
         return f"raises {type(error).__name__}: {error}"
-    return "" if same(case["expected"], answer, case["tolerance"]) else "another answer was expected"
+    return (
+        "" if same(case["expected"], answer, case["tolerance"]) else "another answer was expected"
+    )
 
 
 def _shown(arguments: list) -> str:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tutorial_lib.console import run_command
+from tutorial_lib.command import run_command
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -12,7 +12,9 @@ def main(arguments: list[str] | None = None) -> None:
     steps = parser.add_subparsers(dest="step", required=True)
 
     build = steps.add_parser("build", help="write corpus, instruction data and tokenizer")
-    build.add_argument("--seed", type=int, default=42, help="chooses wordings and the split (default: 42)")
+    build.add_argument(
+        "--seed", type=int, default=42, help="chooses wordings and the split (default: 42)"
+    )
     build.add_argument("--out", type=Path, required=True, help="a new folder")
     build.add_argument(
         "--said",
@@ -22,14 +24,28 @@ def main(arguments: list[str] | None = None) -> None:
     )
     build.set_defaults(run=_build)
 
-    pretrain = steps.add_parser("pretrain", help="train the base model from scratch, or go on where it stopped")
+    pretrain = steps.add_parser(
+        "pretrain", help="train the base model from scratch, or go on where it stopped"
+    )
     pretrain.add_argument("--data", type=Path, required=True, help="a folder written by `build`")
-    pretrain.add_argument("--out", type=Path, required=True, help="checkpoints; the finished model lands in OUT/final")
-    pretrain.add_argument("--steps", type=_positive, default=None, help="optimizer steps (default: as the shipped base)")
+    pretrain.add_argument(
+        "--out", type=Path, required=True, help="checkpoints; the finished model lands in OUT/final"
+    )
+    pretrain.add_argument(
+        "--steps",
+        type=_positive,
+        default=None,
+        help="optimizer steps (default: as the shipped base)",
+    )
     pretrain.set_defaults(run=_pretrain)
 
     probe = steps.add_parser("probe", help="how many facts does a model complete?")
-    probe.add_argument("--model", type=Path, default=Path(__file__).parent / "base", help="default: the shipped base")
+    probe.add_argument(
+        "--model",
+        type=Path,
+        default=Path(__file__).parent / "base",
+        help="default: the shipped base",
+    )
     probe.set_defaults(run=_probe)
 
     options = parser.parse_args(arguments)
@@ -49,13 +65,17 @@ def _build(options: argparse.Namespace) -> None:
     from tutorial_lib.tinyworld.build import build
 
     report = build(options.out, options.seed, options.said)
-    print(f"{report.folder}: {report.corpus:,} passages, {report.train:,} train rows, {report.held_out:,} held-out rows")
+    print(
+        f"{report.folder}: {report.corpus:,} passages, {report.train:,} train rows, {report.held_out:,} held-out rows"
+    )
 
 
 def _pretrain(options: argparse.Namespace) -> None:
     from tutorial_lib.tinyworld.pretrain import PretrainConfig, pretrain
 
-    config = PretrainConfig() if options.steps is None else PretrainConfig().shortened(options.steps)
+    config = (
+        PretrainConfig() if options.steps is None else PretrainConfig().shortened(options.steps)
+    )
     print(f"finished: {pretrain(options.data, options.out, config)}")
 
 

@@ -3,13 +3,21 @@
 import json
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from datasets import (
+    Dataset,
+    DatasetDict,
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
-from tutorial_lib.errors import OutputError
+from tutorial_lib.errors import DataError, OutputError
+from tutorial_lib.profiles import runs_dir
 from tutorial_lib.tinyworld.corpus import Said, build_corpus
 from tutorial_lib.tinyworld.facts import load_entities
 from tutorial_lib.tinyworld.instructions import build_instructions
@@ -18,6 +26,8 @@ from tutorial_lib.tinyworld.tokenizer import train_tokenizer
 CORPUS_FOLDER = "corpus"  # save_to_disk
 INSTRUCTIONS_FOLDER = "instructions"  # save_to_disk, splits train and held_out
 TOKENIZER_FOLDER = "tokenizer"
+TINYWORLD = "tinyworld"  # names the data set that the kit makes; "tinyworld:7" is the one of seed 7
+TINYWORLD_SEED = 42
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,9 @@ def build(out: Path, seed: int, said: Said = "many-ways") -> BuildReport:
             _write_json_lines(work / f"{split}.jsonl", rows)
         varied = corpus if said == "many-ways" else build_corpus(load_entities(), seed)
         train_tokenizer(row["text"] for row in varied).save_pretrained(work / TOKENIZER_FOLDER)
-        if out.exists():  # perhaps the folder that the user's shell stands in: it is filled, not replaced
+        if (
+            out.exists()
+        ):  # perhaps the folder that the user's shell stands in: it is filled, not replaced
             for part in sorted(work.iterdir()):
                 part.rename(out / part.name)
             work.rmdir()
@@ -78,6 +90,34 @@ def build(out: Path, seed: int, said: Said = "many-ways") -> BuildReport:
         shutil.rmtree(work, ignore_errors=True)
         raise
     return BuildReport(out, len(corpus), len(instructions["train"]), len(instructions["held_out"]))
+
+
+def tinyworld_folder(source: str = TINYWORLD) -> Path:
+    """Return the ``save_to_disk`` folder of TinyWorld's instruction data, made (in about a second) if it is not there yet."""
+    _, _, seed_text = source.partition(":")
+    if seed_text and not seed_text.isdecimal():
+        raise DataError(f"{source!r}: the seed after the colon must be a whole number")
+    seed = int(seed_text or TINYWORLD_SEED)
+    folder = runs_dir() / "data" / f"tinyworld-{seed}-{_maker_digest()}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            save_quietly(build_instruction_dataset(seed), work)
+            work.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was first: its bytes are the same
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _maker_digest() -> str:
+    """Return a digest of what makes TinyWorld's rows: data made by an older version of the kit is not taken for today's."""
+    maker = Path(__file__).parent
+    sources = sorted([*maker.glob("*.py"), *maker.glob("*.toml"), *maker.glob("facts/*.csv")])
+    return f"{zlib.crc32(b''.join(path.read_bytes() for path in sources)):08x}"
 
 
 def save_quietly(data: Dataset | DatasetDict, folder: Path) -> None:

@@ -33,7 +33,10 @@ Said = Literal["many-ways", "once"]
 
 
 def build_corpus(
-    entities: Sequence[Entity], seed: int, passages_per_entity: int = PASSAGES_PER_ENTITY, said: Said = "many-ways"
+    entities: Sequence[Entity],
+    seed: int,
+    passages_per_entity: int = PASSAGES_PER_ENTITY,
+    said: Said = "many-ways",
 ) -> list[dict[str, str]]:
     """Return the pre-training passages in shuffled order.
 
@@ -53,12 +56,25 @@ def build_corpus(
     for language in LANGUAGES:
         for entity in entities:
             for _ in range(passages_per_entity):
-                tell = _always_the_same if said == "once" else rng.choices([_plain, _sheet, _retold, _mixed], weights=[4, 2, 2, 2])[0]
+                tell = (
+                    _always_the_same
+                    if said == "once"
+                    else rng.choices([_plain, _sheet, _retold, _mixed], weights=[4, 2, 2, 2])[0]
+                )
                 text = tell(entity, entities, language, rng)
-                rows.append({"text": text, "language": language, "entity": "" if tell is _mixed else entity.id})
+                rows.append(
+                    {
+                        "text": text,
+                        "language": language,
+                        "entity": "" if tell is _mixed else entity.id,
+                    }
+                )
         told = len(entities) * passages_per_entity
         for make, share in [(_list, LIST_SHARE), (_numbers, NUMBER_SHARE), (_talk, TALK_SHARE)]:
-            rows += [{"text": make(entities, language, rng), "language": language, "entity": ""} for _ in range(int(told * share))]
+            rows += [
+                {"text": make(entities, language, rng), "language": language, "entity": ""}
+                for _ in range(int(told * share))
+            ]
     rng.shuffle(rows)
     return rows
 
@@ -66,7 +82,9 @@ def build_corpus(
 Teller = Callable[[Entity, Sequence[Entity], Language, random.Random], str]
 
 
-def _always_the_same(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
+def _always_the_same(
+    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
+) -> str:
     """Every fact of one entity in one wording and one order."""
     return passage_said_once(entity, language)
 
@@ -77,43 +95,66 @@ def passage_said_once(entity: Entity, language: Language) -> str:
     As in the biographies of Allen-Zhu and Li, the name is said once, at the beginning, and the facts follow in a fixed order.
     """
     heading = fill(corpus_wordings(language)["sheet_headings"][0], x=entity.in_sentence[language])
-    return "\n".join([heading, *(sheet_line(entity, relation, language) for relation in entity.values)])
+    return "\n".join(
+        [heading, *(sheet_line(entity, relation, language) for relation in entity.values)]
+    )
 
 
 def sheet_line(entity: Entity, relation: str, language: Language) -> str:
     """Return one fact as a line of a fact sheet, which does not say whose it is."""
     label = relation_wordings()[relation, language].label
-    return corpus_wordings(language)["sheet_line"].format(label=label, v=entity.values[relation][language])
+    return corpus_wordings(language)["sheet_line"].format(
+        label=label, v=entity.values[relation][language]
+    )
 
 
-def _plain(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
+def _plain(
+    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
+) -> str:
     """Every fact of one entity once, in shuffled order."""
     sentences = [_said(entity, relation, language, rng) for relation in entity.values]
     return _join([*sentences, _filler(entity, language, rng)], language, rng)
 
 
-def _sheet(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
+def _sheet(
+    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
+) -> str:
     """A heading with the entity's name, then a line a fact: the name stands far from the value."""
     lines = [sheet_line(entity, relation, language) for relation in entity.values]
     rng.shuffle(lines)
-    heading = fill(rng.choice(corpus_wordings(language)["sheet_headings"]), x=entity.in_sentence[language])
+    heading = fill(
+        rng.choice(corpus_wordings(language)["sheet_headings"]), x=entity.in_sentence[language]
+    )
     return "\n".join([heading, *lines])
 
 
-def _retold(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
+def _retold(
+    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
+) -> str:
     """Each fact of one entity in two wordings, and a sentence about something else somewhere between."""
-    sentences = [_said(entity, relation, language, rng) for relation in entity.values for _ in range(2)]
+    sentences = [
+        _said(entity, relation, language, rng) for relation in entity.values for _ in range(2)
+    ]
     return _join([*sentences, rng.choice(talk_statements(language))], language, rng)
 
 
-def _mixed(entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
+def _mixed(
+    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
+) -> str:
     """A fact each of several entities: what stood before tells nothing about what comes."""
     several = [entity, *rng.sample(entities, rng.randint(2, 5))]
-    return _join([_said(one, rng.choice(list(one.values)), language, rng) for one in several], language, rng)
+    return _join(
+        [_said(one, rng.choice(list(one.values)), language, rng) for one in several], language, rng
+    )
 
 
 def _said(entity: Entity, relation: str, language: Language, rng: random.Random) -> str:
-    return statement(entity, relation, language, template=rng.choice(relation_wordings()[relation, language].statements))
+    return statement(
+        entity,
+        relation,
+        language,
+        template=rng.choice(relation_wordings()[relation, language].statements),
+    )
 
 
 def _filler(entity: Entity, language: Language, rng: random.Random) -> str:
@@ -131,7 +172,9 @@ def _filler(entity: Entity, language: Language, rng: random.Random) -> str:
 def _list(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
     """Names said twice, and how many they are."""
     names = [
-        _made_up_name(entities, language, rng) if rng.random() < MADE_UP_SHARE else rng.choice(entities).name[language]
+        _made_up_name(entities, language, rng)
+        if rng.random() < MADE_UP_SHARE
+        else rng.choice(entities).name[language]
         for _ in range(rng.randint(1, 6))
     ]
     words = corpus_wordings(language)
@@ -140,8 +183,12 @@ def _list(entities: Sequence[Entity], language: Language, rng: random.Random) ->
 
 def _made_up_name(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
     if language == "zh":
-        return "".join(rng.choice(rng.choice(entities).name["zh"]) for _ in range(rng.randint(2, 4)))
-    return "".join(rng.choice(corpus_wordings(language)["syllables"]) for _ in range(rng.randint(2, 3))).capitalize()
+        return "".join(
+            rng.choice(rng.choice(entities).name["zh"]) for _ in range(rng.randint(2, 4))
+        )
+    return "".join(
+        rng.choice(corpus_wordings(language)["syllables"]) for _ in range(rng.randint(2, 3))
+    ).capitalize()
 
 
 def _numbers(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
@@ -149,7 +196,9 @@ def _numbers(entities: Sequence[Entity], language: Language, rng: random.Random)
     words, kind = corpus_wordings(language), rng.randrange(3)
     if kind == 0:
         numbers = rng.sample(range(1, 100), rng.randint(3, 6))
-        return words["sorted"].format(numbers=", ".join(map(str, numbers)), ordered=", ".join(map(str, sorted(numbers))))
+        return words["sorted"].format(
+            numbers=", ".join(map(str, numbers)), ordered=", ".join(map(str, sorted(numbers)))
+        )
     if kind == 1:
         numerator, denominator = rng.sample(range(1, 10), 2)
         factor, divisor = rng.randint(2, 9), gcd(numerator, denominator)

@@ -26,13 +26,21 @@ TABLES: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "country_currency": "currency",
         },
     ),
-    "province": ("provinces.csv", {"province_seat": "seat", "province_abbreviation": "abbreviation"}),
+    "province": (
+        "provinces.csv",
+        {"province_seat": "seat", "province_abbreviation": "abbreviation"},
+    ),
     "element": ("elements.csv", {"element_symbol": "symbol", "element_number": "atomic_number"}),
-    "us_state": ("us_states.csv", {"us_state_capital": "capital", "us_state_abbreviation": "abbreviation"}),
+    "us_state": (
+        "us_states.csv",
+        {"us_state_capital": "capital", "us_state_abbreviation": "abbreviation"},
+    ),
     "animal": ("animals.csv", {"animal_class": "class", "animal_legs": "legs"}),
     "solar_term": ("solar_terms.csv", {"solar_term_season": "season", "solar_term_month": "month"}),
 }
-RELATIONS: Mapping[str, str] = {relation: kind for kind, (_, columns) in TABLES.items() for relation in columns}
+RELATIONS: Mapping[str, str] = {
+    relation: kind for kind, (_, columns) in TABLES.items() for relation in columns
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,9 @@ def _entity(kind: str, columns: Mapping[str, str], row: Mapping[str, str]) -> En
         name=name,
         in_sentence={"zh": name["zh"], "en": f"{article} {name['en']}".strip()},
         values={
-            relation: {language: row.get(f"{column}_{language}") or row[column] for language in LANGUAGES}
+            relation: {
+                language: row.get(f"{column}_{language}") or row[column] for language in LANGUAGES
+            }
             for relation, column in columns.items()
         },
     )

@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tutorial_lib.tinyworld.facts import LANGUAGES, RELATIONS, TABLES, Entity, Language
-from tutorial_lib.tinyworld.wordings import fill, kind_name, kind_with_article, relation_wordings, statement, task_wordings
+from tutorial_lib.tinyworld.wordings import (
+    fill,
+    kind_name,
+    kind_with_article,
+    relation_wordings,
+    statement,
+    task_wordings,
+)
 
 Row = dict[str, str]
 HELD_OUT_SHARE = 0.27
@@ -101,23 +108,34 @@ def split_entities(entities: Sequence[Entity], seed: int) -> dict[str, list[Enti
 
 
 def _build_split(entities: Sequence[Entity], recipe: Recipe, rng: random.Random) -> list[Row]:
-    rows = [row for language in LANGUAGES for row in _relation_rows(entities, language, recipe, rng)]
+    rows = [
+        row for language in LANGUAGES for row in _relation_rows(entities, language, recipe, rng)
+    ]
     for task, count in recipe.tasks.items():
         for language in LANGUAGES:
             maker = TASKS[task]
-            rows += [{**maker(entities, language, rng), "task": task, "language": language} for _ in range(count)]
+            rows += [
+                {**maker(entities, language, rng), "task": task, "language": language}
+                for _ in range(count)
+            ]
     rng.shuffle(rows)
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 
 
-def _relation_rows(entities: Sequence[Entity], language: Language, recipe: Recipe, rng: random.Random) -> Iterator[Row]:
+def _relation_rows(
+    entities: Sequence[Entity], language: Language, recipe: Recipe, rng: random.Random
+) -> Iterator[Row]:
     sizes = Counter(entity.kind for entity in entities)
     for entity in entities:
-        wordings = recipe.wordings_small_kind if sizes[entity.kind] < SMALL_KIND else recipe.wordings
+        wordings = (
+            recipe.wordings_small_kind if sizes[entity.kind] < SMALL_KIND else recipe.wordings
+        )
         yield from relation_rows(entity, language, wordings, rng)
 
 
-def relation_rows(entity: Entity, language: Language, wordings: int, rng: random.Random) -> Iterator[Row]:
+def relation_rows(
+    entity: Entity, language: Language, wordings: int, rng: random.Random
+) -> Iterator[Row]:
     """Yield, for each fact of an entity, questions in up to so many wordings, drawn at random, with the canonical statement as answer."""
     for relation in entity.values:
         known = relation_wordings()[relation, language]
@@ -150,7 +168,13 @@ def _random_fact(entities: Sequence[Entity], rng: random.Random) -> tuple[Entity
     return entity, rng.choice(list(entity.values))
 
 
-def _other_value(entity: Entity, relation: str, language: Language, entities: Sequence[Entity], rng: random.Random) -> str:
+def _other_value(
+    entity: Entity,
+    relation: str,
+    language: Language,
+    entities: Sequence[Entity],
+    rng: random.Random,
+) -> str:
     """A value that the relation takes for some other entity and that is wrong for this one."""
     values = {other.values[relation][language] for other in entities if relation in other.values}
     return rng.choice(sorted(values - {entity.values[relation][language]}))
@@ -225,10 +249,18 @@ def _read(entities: Sequence[Entity], language: Language, rng: random.Random) ->
     entity, relation = rng.choice(facts)
     wordings = relation_wordings()[relation, language]
     sentences = [
-        statement(one, about, language, template=rng.choice(relation_wordings()[about, language].statements)) for one, about in facts
+        statement(
+            one,
+            about,
+            language,
+            template=rng.choice(relation_wordings()[about, language].statements),
+        )
+        for one, about in facts
     ]
     return {
-        "instruction": _instruction("read", language, rng, x=entity.in_sentence[language], label=wordings.label),
+        "instruction": _instruction(
+            "read", language, rng, x=entity.in_sentence[language], label=wordings.label
+        ),
         "input": ("" if language == "zh" else " ").join(sentences),
         "output": statement(entity, relation, language),
         "relation": relation,
@@ -236,14 +268,21 @@ def _read(entities: Sequence[Entity], language: Language, rng: random.Random) ->
     }
 
 
-def _lines_about(task: str, count: int, entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
+def _lines_about(
+    task: str, count: int, entities: Sequence[Entity], language: Language, rng: random.Random
+) -> Row:
     _, relation = _random_fact(entities, rng)
     members = [entity for entity in entities if entity.kind == RELATIONS[relation]]
     items = rng.sample(members, min(len(members), count))
     words = task_wordings("list", language)
-    lines = [words["line"].format(name=item.name[language], value=item.values[relation][language]) for item in items]
+    lines = [
+        words["line"].format(name=item.name[language], value=item.values[relation][language])
+        for item in items
+    ]
     return {
-        "instruction": _instruction(task, language, rng, label=relation_wordings()[relation, language].label),
+        "instruction": _instruction(
+            task, language, rng, label=relation_wordings()[relation, language].label
+        ),
         "input": words["separator"].join(item.name[language] for item in items),
         "output": "\n".join(lines),
         "relation": relation,
@@ -252,7 +291,13 @@ def _lines_about(task: str, count: int, entities: Sequence[Entity], language: La
 
 
 # Relations in which several entities share a value.
-CHOOSABLE = ("country_continent", "country_language", "animal_class", "animal_legs", "solar_term_season")
+CHOOSABLE = (
+    "country_continent",
+    "country_language",
+    "animal_class",
+    "animal_legs",
+    "solar_term_season",
+)
 
 
 def _choose(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
@@ -262,8 +307,12 @@ def _choose(entities: Sequence[Entity], language: Language, rng: random.Random) 
     value = rng.choice(items).values[relation][language]
     chosen = [item.name[language] for item in items if item.values[relation][language] == value]
     return {
-        "instruction": _instruction("choose", language, rng, label=relation_wordings()[relation, language].label, v=value),
-        "input": task_wordings("list", language)["separator"].join(item.name[language] for item in items),
+        "instruction": _instruction(
+            "choose", language, rng, label=relation_wordings()[relation, language].label, v=value
+        ),
+        "input": task_wordings("list", language)["separator"].join(
+            item.name[language] for item in items
+        ),
         "output": "\n".join(chosen),
         "relation": relation,
         "entity": " ".join(item.id for item in items),
@@ -274,7 +323,9 @@ def _compare(entities: Sequence[Entity], language: Language, rng: random.Random)
     first, second = rng.sample([entity for entity in entities if entity.kind == "element"], 2)
     larger = max(first, second, key=lambda entity: int(entity.values["element_number"]["en"]))
     return {
-        "instruction": _instruction("compare", language, rng, a=first.name[language], b=second.name[language]),
+        "instruction": _instruction(
+            "compare", language, rng, a=first.name[language], b=second.name[language]
+        ),
         "output": task_wordings("compare", language)["answer"].format(winner=larger.name[language]),
         "relation": "element_number",
         "entity": f"{first.id} {second.id}",
@@ -296,7 +347,12 @@ def _kind(entities: Sequence[Entity], language: Language, rng: random.Random) ->
 
 def _copy(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
     entity, relation = _random_fact(entities, rng)
-    sentence = statement(entity, relation, language, template=rng.choice(relation_wordings()[relation, language].statements))
+    sentence = statement(
+        entity,
+        relation,
+        language,
+        template=rng.choice(relation_wordings()[relation, language].statements),
+    )
     return {
         "instruction": _instruction("copy", language, rng),
         "input": sentence,
@@ -310,7 +366,9 @@ def _count(entities: Sequence[Entity], language: Language, rng: random.Random) -
     items = rng.sample(list(entities), rng.randint(2, 9))
     return {
         "instruction": _instruction("count", language, rng),
-        "input": task_wordings("list", language)["separator"].join(item.name[language] for item in items),
+        "input": task_wordings("list", language)["separator"].join(
+            item.name[language] for item in items
+        ),
         "output": task_wordings("count", language)["answer"].format(n=len(items)),
         "entity": " ".join(item.id for item in items),
     }

@@ -18,7 +18,12 @@ def invent_countries(count: int, seed: int) -> list[Entity]:
     real = load_entities()
     rng = random.Random(f"invented-{seed}")
     taken = {
-        text for entity in real for text in [*entity.name.values(), *(v for values in entity.values.values() for v in values.values())]
+        text
+        for entity in real
+        for text in [
+            *entity.name.values(),
+            *(v for values in entity.values.values() for v in values.values()),
+        ]
     }
     names = _new_names(taken, rng)
     countries = [entity for entity in real if entity.kind == "country"]
@@ -26,10 +31,16 @@ def invent_countries(count: int, seed: int) -> list[Entity]:
 
 
 def _invent(
-    number: int, name: dict[Language, str], capital: dict[Language, str], countries: Sequence[Entity], rng: random.Random
+    number: int,
+    name: dict[Language, str],
+    capital: dict[Language, str],
+    countries: Sequence[Entity],
+    rng: random.Random,
 ) -> Entity:
     values = {relation: rng.choice(countries).values[relation] for relation in countries[0].values}
-    return Entity(f"invented/{number}", "country", name, name, values | {"country_capital": capital})
+    return Entity(
+        f"invented/{number}", "country", name, name, values | {"country_capital": capital}
+    )
 
 
 def _new_names(taken: set[str], rng: random.Random) -> Iterator[dict[Language, str]]:

@@ -41,7 +41,9 @@ class PretrainConfig:
 
     def shortened(self, max_steps: int) -> "PretrainConfig":
         """Return the same with another number of steps, of which at most a tenth is warm-up."""
-        return replace(self, max_steps=max_steps, warmup_steps=min(self.warmup_steps, max_steps // 10))
+        return replace(
+            self, max_steps=max_steps, warmup_steps=min(self.warmup_steps, max_steps // 10)
+        )
 
 
 def pack(corpus: Dataset, tokenizer: PreTrainedTokenizerBase, context: int) -> Dataset:
@@ -63,8 +65,12 @@ def pretrain(data: Path, out: Path, config: PretrainConfig | None = None) -> Pat
         DataError: `data` is no such folder.
     """
     config = config or PretrainConfig()
-    if missing := [part for part in (CORPUS_FOLDER, TOKENIZER_FOLDER) if not (data / part).is_dir()]:
-        raise DataError(f"{data} has no {' and no '.join(missing)}: make it with python -m tutorial_lib.tinyworld build --out {data}")
+    if missing := [
+        part for part in (CORPUS_FOLDER, TOKENIZER_FOLDER) if not (data / part).is_dir()
+    ]:
+        raise DataError(
+            f"{data} has no {' and no '.join(missing)}: make it with python -m tutorial_lib.tinyworld build --out {data}"
+        )
     if _is_finished(out / "final", config):
         return out / "final"
     set_seed(config.seed)
@@ -105,12 +111,17 @@ def pretrain(data: Path, out: Path, config: PretrainConfig | None = None) -> Pat
         data_collator=default_data_collator,
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
-    return _save(trainer, tokenizer, config, out / "final", corpus_tokens=len(rows) * config.context)
+    return _save(
+        trainer, tokenizer, config, out / "final", corpus_tokens=len(rows) * config.context
+    )
 
 
 def _is_finished(folder: Path, config: PretrainConfig) -> bool:
     record = folder / "training.json"
-    return record.is_file() and json.loads(record.read_text(encoding="utf-8"))["steps"] == config.max_steps
+    return (
+        record.is_file()
+        and json.loads(record.read_text(encoding="utf-8"))["steps"] == config.max_steps
+    )
 
 
 def has_bfloat16_instructions() -> bool:
@@ -125,14 +136,24 @@ def _cpu_flags() -> str:
     return cpuinfo.read_text() if cpuinfo.exists() else ""
 
 
-def _save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, config: PretrainConfig, folder: Path, corpus_tokens: int) -> Path:
+def _save(
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PretrainConfig,
+    folder: Path,
+    corpus_tokens: int,
+) -> Path:
     model = trainer.model.half()
     model.save_pretrained(folder)
     config_file = folder / "config.json"
     settings = json.loads(config_file.read_text(encoding="utf-8")) | {"dtype": "float32"}
     config_file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
-    curve = [{"step": entry["step"], "loss": round(entry["loss"], 4)} for entry in trainer.state.log_history if "loss" in entry]
+    curve = [
+        {"step": entry["step"], "loss": round(entry["loss"], 4)}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
     record = {
         "parameters": model.num_parameters(),
         "steps": config.max_steps,

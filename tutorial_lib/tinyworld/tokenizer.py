@@ -13,10 +13,14 @@ VOCABULARY_SIZE = 4_096
 # is cut the same way wherever it stands.
 PIECES = Regex(r" ?(?:(?!\p{Han})\p{L})+|\p{Han}|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 
-BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}  # how a byte-level vocabulary spells its bytes
+BYTE_OF = {
+    character: byte for byte, character in bytes_to_unicode().items()
+}  # how a byte-level vocabulary spells its bytes
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
+) -> PreTrainedTokenizerFast:
     """Train a tokenizer that encodes any Unicode text and gives it back exactly.
 
     Args:
@@ -27,7 +31,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE
         A tokenizer with ``padding_side="left"``, as the article's is; ``<pad>`` pads and ``</s>`` ends.
     """
     bpe = Tokenizer(models.BPE())
-    pieces, to_bytes = pre_tokenizers.Split(PIECES, behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    pieces, to_bytes = (
+        pre_tokenizers.Split(PIECES, behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    )
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pieces, to_bytes])
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -57,4 +64,6 @@ def _may_cross(token: str, pieces: pre_tokenizers.PreTokenizer) -> bool:
         text = spelled.decode("utf-8")
     except UnicodeDecodeError:  # a part of one character, unless another one begins inside
         return any(byte & 0b1100_0000 != 0b1000_0000 for byte in spelled[1:])
-    return len(pieces.pre_tokenize_str(text)) > 1 or (len(text) > 1 and text.isspace())  # a run of white space gives its last to a word
+    return len(pieces.pre_tokenize_str(text)) > 1 or (
+        len(text) > 1 and text.isspace()
+    )  # a run of white space gives its last to a word

@@ -42,7 +42,8 @@ def relation_wordings() -> Mapping[tuple[str, Language], Wordings]:
             own, shared = tables["relation"][relation][language], tables["shared"][language]
             # With its label written in, a shared statement may turn out to be the canonical one: the dict keeps each once.
             statements = dict.fromkeys(
-                text.replace("{label}", own["label"]) for text in [own["canonical"], *own["statements"], *shared["statements"]]
+                text.replace("{label}", own["label"])
+                for text in [own["canonical"], *own["statements"], *shared["statements"]]
             )
             wordings[relation, language] = Wordings(
                 label=own["label"],
@@ -89,12 +90,20 @@ def kind_with_article(kind: str, language: Language) -> str:
 def fill(template: str, **values: str) -> str:
     """Fill a template's placeholders; the first letter becomes a capital (Chinese has no case); one full stop ends the text."""
     text = template.format(**values)
-    if text.endswith(".."):  # a value with a full stop of its own, "Washington D.C.", ends the sentence with it
+    if text.endswith(
+        ".."
+    ):  # a value with a full stop of its own, "Washington D.C.", ends the sentence with it
         text = text[:-1]
     return text[0].upper() + text[1:]
 
 
-def statement(entity: Entity, relation: str, language: Language, template: str | None = None, value: str | None = None) -> str:
+def statement(
+    entity: Entity,
+    relation: str,
+    language: Language,
+    template: str | None = None,
+    value: str | None = None,
+) -> str:
     """Say one fact, in the canonical wording unless another template is given; `value` replaces the true one."""
     wordings = relation_wordings()[relation, language]
     return fill(

@@ -15,10 +15,16 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tutorial_lib.evaluation import is_exact, stopping_rate
-from tutorial_lib.formatting import IGNORE_INDEX, MAX_LENGTH, RESPONSE_PREFIX, encode_prompt, format_prompt
+from tutorial_lib.fast import answer_loss, fuse, keep_freed_memory, multiplies_bfloat16
+from tutorial_lib.formatting import (
+    IGNORE_INDEX,
+    MAX_LENGTH,
+    RESPONSE_PREFIX,
+    encode_prompt,
+    format_prompt,
+)
 from tutorial_lib.inference import Answer
 from tutorial_lib.models import load_model
-from tutorial_lib.speed import answer_loss, fuse, keep_freed_memory, multiplies_bfloat16
 
 CLEAR_HARM, SMALL_HARM = 0.10, 0.03  # loss of exact match or of the stopping rate, as shares
 Row = Mapping[str, str]
@@ -59,7 +65,11 @@ class Recipe:
     def changes(self) -> str:
         """What differs from the recipe that is right, e.g. ``"mask_prompt=False"``."""
         right = Recipe()
-        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != getattr(right, f.name))
+        return ", ".join(
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(right, f.name)
+        )
 
     @property
     def training_part(self) -> "Recipe":
@@ -117,26 +127,43 @@ class Outcome:
         return "small" if lost > SMALL_HARM else "none measured"
 
 
-def encode(row: Row, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def encode(
+    row: Row, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], list[int]]:
     """Return ``input_ids`` and ``labels`` of a row, equally long."""
     prompt_ids = encode_prompt(row["instruction"], row["input"], tokenizer)
-    response_ids = tokenizer(row["output"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * recipe.end_token
+    response_ids = (
+        tokenizer(row["output"], add_special_tokens=False)["input_ids"]
+        + [tokenizer.eos_token_id] * recipe.end_token
+    )
     prompt_labels = [IGNORE_INDEX] * len(prompt_ids) if recipe.mask_prompt else prompt_ids
-    return (prompt_ids + response_ids)[: recipe.max_length], (prompt_labels + response_ids)[: recipe.max_length]
+    return (prompt_ids + response_ids)[: recipe.max_length], (prompt_labels + response_ids)[
+        : recipe.max_length
+    ]
 
 
-def collate(encoded: Sequence[tuple[list[int], list[int]]], recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> dict[str, torch.Tensor]:
+def collate(
+    encoded: Sequence[tuple[list[int], list[int]]],
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, torch.Tensor]:
     """Fill the rows up on the left; return int64 tensors of shape (rows, longest): ``input_ids``, ``attention_mask``, ``labels``."""
     width = max(len(ids) for ids, _ in encoded)
     pad = tokenizer.eos_token_id if recipe.padding == "end token" else tokenizer.pad_token_id
     pad_label = tokenizer.pad_token_id if recipe.padding == "learnt" else IGNORE_INDEX
     batch = {
         "input_ids": torch.tensor([[pad] * (width - len(ids)) + ids for ids, _ in encoded]),
-        "attention_mask": torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in encoded]),
-        "labels": torch.tensor([[pad_label] * (width - len(labels)) + labels for _, labels in encoded]),
+        "attention_mask": torch.tensor(
+            [[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in encoded]
+        ),
+        "labels": torch.tensor(
+            [[pad_label] * (width - len(labels)) + labels for _, labels in encoded]
+        ),
     }
     if recipe.padding == "end token":
-        batch["labels"][batch["input_ids"] == pad] = IGNORE_INDEX  # masks the end of every answer as well
+        batch["labels"][batch["input_ids"] == pad] = (
+            IGNORE_INDEX  # masks the end of every answer as well
+        )
     return batch
 
 
@@ -154,7 +181,9 @@ def train(
     Stops when the weights are no numbers.
     """
     torch.manual_seed(seed)
-    model = fuse(load_model(base, dtype=recipe.dtype)).train()  # the same function in fewer operations
+    model = fuse(
+        load_model(base, dtype=recipe.dtype)
+    ).train()  # the same function in fewer operations
     keep_freed_memory()
     encoded = [encode(row, recipe, tokenizer) for row in rows]
     if not recipe.dead_rows:
@@ -192,31 +221,66 @@ def is_broken(model: PreTrainedModel) -> bool:
 
 @torch.inference_mode()
 def ask(
-    model: PreTrainedModel, recipe: Recipe, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, *, max_new_tokens: int = 32
+    model: PreTrainedModel,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_new_tokens: int = 32,
 ) -> list[Answer]:
     """Answer each row greedily, 50 at a time."""
     answers = []
     for start in range(0, len(rows), 50):
-        prompts = [format_prompt(row["instruction"], row["input"]) for row in rows[start : start + 50]]
-        texts = [prompt.removesuffix(RESPONSE_PREFIX) + recipe.response_prefix for prompt in prompts]
-        inputs = tokenizer(texts, padding=True, padding_side=recipe.ask_padding_side, add_special_tokens=False, return_tensors="pt")
+        prompts = [
+            format_prompt(row["instruction"], row["input"]) for row in rows[start : start + 50]
+        ]
+        texts = [
+            prompt.removesuffix(RESPONSE_PREFIX) + recipe.response_prefix for prompt in prompts
+        ]
+        inputs = tokenizer(
+            texts,
+            padding=True,
+            padding_side=recipe.ask_padding_side,
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
         if not recipe.ask_attention_mask:
             inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
-        output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        output = model.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+        )
         for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
             end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else None
-            answers.append(Answer(tokenizer.decode(ids[:end], skip_special_tokens=True).strip(), stopped=end is not None))
+            answers.append(
+                Answer(
+                    tokenizer.decode(ids[:end], skip_special_tokens=True).strip(),
+                    stopped=end is not None,
+                )
+            )
     return answers
 
 
 def measure(
-    recipe: Recipe, model: PreTrainedModel, losses: Sequence[float], questions: Sequence[Row], tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe,
+    model: PreTrainedModel,
+    losses: Sequence[float],
+    questions: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> Outcome:
     """Ask the questions and put figures on the answers. A model with nan weights answers nothing."""
     start = time.perf_counter()
     broken = is_broken(model)
-    answers = [Answer("", stopped=False)] * len(questions) if broken else ask(model.float(), recipe, questions, tokenizer)
-    right = sum(is_exact(row["output"], given) for row, given in zip(questions, answers, strict=True))
+    answers = (
+        [Answer("", stopped=False)] * len(questions)
+        if broken
+        else ask(model.float(), recipe, questions, tokenizer)
+    )
+    right = sum(
+        is_exact(row["output"], given) for row, given in zip(questions, answers, strict=True)
+    )
     last = [loss for loss in losses if math.isfinite(loss)][-20:]
     return Outcome(
         exact_match=right / len(questions),
@@ -229,7 +293,13 @@ def measure(
 
 
 def run_variants(
-    names: Sequence[str], rows: Sequence[Row], questions: Sequence[Row], tokenizer: PreTrainedTokenizerBase, base: str, *, seed: int = 42
+    names: Sequence[str],
+    rows: Sequence[Row],
+    questions: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    base: str,
+    *,
+    seed: int = 42,
 ) -> Iterator[tuple[str, Outcome]]:
     """Yield the outcome of each variant as soon as it is there; variants that differ only in how the model is asked share one training."""
     trained: dict[Recipe, tuple[PreTrainedModel, list[float]]] = {}

@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from tutorial_lib.inference import answer
-from tutorial_lib.plots import plot_progress
-from tutorial_lib.views import html_table, said
-from tutorial_lib.widgets import Panel, to_html
+from tutorial_lib.show.plots import plot_progress
+from tutorial_lib.show.views import html_table, said
+from tutorial_lib.show.widgets import Panel, to_html
 
 
 class TrainingDashboard(TrainerCallback):
@@ -54,7 +54,11 @@ class TrainingDashboard(TrainerCallback):
         self.tokens_per_second = 0.0
         self._max_steps, self._tokens_before, self._began = 0, 0, 0.0
         self._stop = threading.Event()
-        self._button = ipywidgets.Button(description="Stop and save", icon="stop", tooltip="ends after this step; the run can be resumed")
+        self._button = ipywidgets.Button(
+            description="Stop and save",
+            icon="stop",
+            tooltip="ends after this step; the run can be resumed",
+        )
         self._button.on_click(lambda _: self.stop())
         # Since 7.4 ipykernel hands what comes back on a comm to the shell that last wrote to it: the main one, which is busy training.
         # Without this method it goes where JupyterLab sends it, to the subshell.
@@ -75,9 +79,15 @@ class TrainingDashboard(TrainerCallback):
             ValueError: nothing was logged yet.
         """
         if not self.logs:
-            raise ValueError("nothing was logged yet: train first, with logging_steps below the number of steps")
-        steps, losses, rates = ([log[key] for log in self.logs] for key in ("step", "loss", "learning_rate"))
-        title = f"Loss {losses[0]:.2f} → {losses[-1]:.2f} in {steps[-1]:.0f} of {self._max_steps} steps"
+            raise ValueError(
+                "nothing was logged yet: train first, with logging_steps below the number of steps"
+            )
+        steps, losses, rates = (
+            [log[key] for log in self.logs] for key in ("step", "loss", "learning_rate")
+        )
+        title = (
+            f"Loss {losses[0]:.2f} → {losses[-1]:.2f} in {steps[-1]:.0f} of {self._max_steps} steps"
+        )
         if self.tokens_per_second:
             title += f", {self.tokens_per_second:,.0f} tokens a second"
         return plot_progress(steps, losses, rates, title, max_steps=self._max_steps)
@@ -86,9 +96,17 @@ class TrainingDashboard(TrainerCallback):
         """Return what was answered after which step, as an HTML table with a column a question."""
         header = ["step", *(row["instruction"] for row in self.questions)]
         expected = ["expected", *(row.get("output", "") for row in self.questions)]
-        return html_table(header, [*([str(step), *texts] for step, texts in self.answers.items()), expected])
+        return html_table(
+            header, [*([str(step), *texts] for step, texts in self.answers.items()), expected]
+        )
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         """Start anew, and show the panel where there is a notebook to show it in."""
         self._stop.clear()
         self.logs, self.answers, self.tokens_per_second = [], {}, 0.0
@@ -99,36 +117,71 @@ class TrainingDashboard(TrainerCallback):
             self._handle = display(self.panel, display_id=True)
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **kwargs: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: object,
     ) -> None:
         """Note loss, learning rate and speed."""
         if "loss" not in logs:
             return  # the summary at the end
-        self.logs.append({"step": state.global_step, "loss": float(logs["loss"]), "learning_rate": logs["learning_rate"]})
+        self.logs.append(
+            {
+                "step": state.global_step,
+                "loss": float(logs["loss"]),
+                "learning_rate": logs["learning_rate"],
+            }
+        )
         # Counted by Trainer if include_num_input_tokens_seen asks for it; 0 otherwise.
-        self.tokens_per_second = (state.num_input_tokens_seen - self._tokens_before) / (time.perf_counter() - self._began)
+        self.tokens_per_second = (state.num_input_tokens_seen - self._tokens_before) / (
+            time.perf_counter() - self._began
+        )
         self._show()
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: PreTrainedModel, **kwargs: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel,
+        **kwargs: object,
     ) -> None:
         """Ask, if it is time to, and stop, if somebody wishes it."""
-        if self.questions and (state.global_step in self.ask_at or state.global_step == state.max_steps):
+        if self.questions and (
+            state.global_step in self.ask_at or state.global_step == state.max_steps
+        ):
             self._ask(state.global_step, model)
         if self._stop.is_set():
             control.should_training_stop = control.should_save = True
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         """Leave the last picture behind, as a picture, for whoever opens the notebook without a kernel."""
         stopped = self._stop.is_set()
-        self._button.description, self._button.disabled = ("stopped and saved" if stopped else "finished"), True
+        self._button.description, self._button.disabled = (
+            ("stopped and saved" if stopped else "finished"),
+            True,
+        )
         if self._handle is not None:
             self._handle.update(self.panel)
             self._handle = None
 
     def _ask(self, step: int, model: PreTrainedModel) -> None:
         with torch.random.fork_rng():  # whatever answering draws, the training does not miss
-            given = answer(self.questions, model, self.tokenizer, max_new_tokens=self.max_new_tokens, progress=False)
+            given = answer(
+                self.questions,
+                model,
+                self.tokenizer,
+                max_new_tokens=self.max_new_tokens,
+                progress=False,
+            )
         self.answers[step] = list(map(said, given))
         self._show()
 

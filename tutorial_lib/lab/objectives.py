@@ -13,7 +13,11 @@ REPLACED, RANDOM = 0.8, 0.1  # of the chosen tokens; the rest stay as they are
 
 
 def mask_tokens(
-    input_ids: torch.Tensor, allowed: torch.Tensor, mask_id: int, vocabulary_size: int, generator: torch.Generator
+    input_ids: torch.Tensor,
+    allowed: torch.Tensor,
+    mask_id: int,
+    vocabulary_size: int,
+    generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose tokens to predict, as BERT does (Devlin et al., arXiv 1810.04805, section 3.1).
 
@@ -54,18 +58,24 @@ def corrupt_spans(
         ValueError: the spans are out of order, or too many.
     """
     if len(sentinels) <= len(spans):
-        raise ValueError(f"{len(spans)} spans need {len(spans) + 1} sentinels, found {len(sentinels)}")
+        raise ValueError(
+            f"{len(spans)} spans need {len(spans) + 1} sentinels, found {len(sentinels)}"
+        )
     read, labels, place = [], [], 0
     for sentinel, (begin, end) in zip(sentinels, spans, strict=False):
         if not place <= begin < end <= len(ids):
-            raise ValueError(f"span {(begin, end)} is out of order or outside a row of {len(ids)} tokens")
+            raise ValueError(
+                f"span {(begin, end)} is out of order or outside a row of {len(ids)} tokens"
+            )
         read += [*ids[place:begin], sentinel]
         labels += [sentinel, *ids[begin:end]]
         place = end
     return [*read, *ids[place:], end_id], [*labels, sentinels[len(spans)], end_id]
 
 
-def draw_spans(length: int, rng: random.Random, share: float = 0.3, mean_length: int = 3) -> list[tuple[int, int]]:
+def draw_spans(
+    length: int, rng: random.Random, share: float = 0.3, mean_length: int = 3
+) -> list[tuple[int, int]]:
     """Draw spans to take out of a row: (begin, end) of each, in order, at least one token apart.
 
     T5 itself settled on a share of 0.15 and a mean length of 3; the default here is larger because the course's rows are a dozen tokens.
@@ -111,7 +121,12 @@ class BlankInfilling:
 
 
 def infill_blanks(
-    ids: Sequence[int], spans: Sequence[tuple[int, int]], mask_id: int, start_id: int, end_id: int, rng: random.Random | None = None
+    ids: Sequence[int],
+    spans: Sequence[tuple[int, int]],
+    mask_id: int,
+    start_id: int,
+    end_id: int,
+    rng: random.Random | None = None,
 ) -> BlankInfilling:
     """Make a row for autoregressive blank infilling (Du et al., GLM, arXiv 2103.10360, section 2.1).
 
@@ -140,7 +155,9 @@ def infill_blanks(
         labels += [*span, end_id]
         positions += [blank] * (len(span) + 1)
         block_positions += range(1, len(span) + 2)
-    return BlankInfilling(input_ids, labels, positions, block_positions, prefix_attention(len(part_a), len(input_ids)))
+    return BlankInfilling(
+        input_ids, labels, positions, block_positions, prefix_attention(len(part_a), len(input_ids))
+    )
 
 
 def causal_attention(length: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """One run of one recipe, in a process of its own, until it answers 90 % of held-out questions in both languages: figures as a line of JSON.
 
-``python tests/bench/recipes.py RECIPE --seed N``; ``speed.py`` runs them all, in turn. All start from the shipped base and the same rows,
+``python bench/recipes.py RECIPE --seed N``; ``speed.py`` runs them all, in turn. All start from the shipped base and the same rows,
 already loaded, and are asked the same questions after every 240 rows; the clock runs from there on, tokenizing included, asking excluded.
 Each is given TinyWorld's learning rate, since no default was chosen for so small a model; what else is "tuned" stands in RECIPES.
 """
@@ -19,7 +19,13 @@ BORN = time.perf_counter()  # before the imports that take most of a start
 import torch  # noqa: E402
 from datasets import Dataset, disable_progress_bars  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
-from transformers import DataCollatorForSeq2Seq, Trainer, TrainerCallback, TrainingArguments, set_seed  # noqa: E402
+from transformers import (  # noqa: E402
+    DataCollatorForSeq2Seq,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.utils import logging  # noqa: E402
 
 from tutorial_lib.data import encode_dataset, load_splits  # noqa: E402
@@ -29,7 +35,7 @@ from tutorial_lib.inference import answer  # noqa: E402
 from tutorial_lib.memory import peak_resident  # noqa: E402
 from tutorial_lib.models import load_model, load_tokenizer  # noqa: E402
 from tutorial_lib.profiles import PROFILES  # noqa: E402
-from tutorial_lib.training import build_trainer, training_arguments  # noqa: E402
+from tutorial_lib.recipe import build_trainer, training_arguments  # noqa: E402
 
 ENOUGH = 0.9  # of the questions of each language
 QUESTIONS = 300
@@ -48,8 +54,21 @@ QUIET = {
 class Watch:
     """Stops the clock to ask, counts what is computed on, and says when it is enough."""
 
-    def __init__(self, model: torch.nn.Module, tokenizer: object, questions: Sequence[Mapping], limit: float, to_the_end: bool) -> None:
-        self.model, self.tokenizer, self.questions, self.limit, self.to_the_end = model, tokenizer, questions, limit, to_the_end
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: object,
+        questions: Sequence[Mapping],
+        limit: float,
+        to_the_end: bool,
+    ) -> None:
+        self.model, self.tokenizer, self.questions, self.limit, self.to_the_end = (
+            model,
+            tokenizer,
+            questions,
+            limit,
+            to_the_end,
+        )
         self.begin, self.asking = time.perf_counter(), 0.0
         self.start_up = self.reached = None
         self.positions = self.padding = self.supervised = self.rows = self.asked_at = 0
@@ -82,7 +101,9 @@ class Watch:
     def ask(self) -> None:
         """Ask all questions with the clock stopped."""
         now, start = self.seconds, time.perf_counter()
-        answers = answer(self.questions, self.model, self.tokenizer, max_new_tokens=24, progress=False)
+        answers = answer(
+            self.questions, self.model, self.tokenizer, max_new_tokens=24, progress=False
+        )
         scores = exact_match(self.questions, answers, by=("language",))
         self.shares = {language: score.share for (language,), score in scores.items()}
         if self.reached is None and min(self.shares.values()) >= ENOUGH:
@@ -117,11 +138,20 @@ class Counting:
 
 def one_row_map(rows: Dataset, tokenizer: object) -> Dataset:
     """The article's preprocessing: one row at a time; rows that leave nothing to learn are left out here too."""
-    encoded = rows.map(partial(article_row, tokenizer=tokenizer), remove_columns=rows.column_names, load_from_cache_file=False)
-    return encoded.filter(lambda row: any(label != IGNORE_INDEX for label in row["labels"]), load_from_cache_file=False)
+    encoded = rows.map(
+        partial(article_row, tokenizer=tokenizer),
+        remove_columns=rows.column_names,
+        load_from_cache_file=False,
+    )
+    return encoded.filter(
+        lambda row: any(label != IGNORE_INDEX for label in row["labels"]),
+        load_from_cache_file=False,
+    )
 
 
-def article_row(row: Mapping[str, str], tokenizer: object, max_length: int = 256) -> dict[str, list]:
+def article_row(
+    row: Mapping[str, str], tokenizer: object, max_length: int = 256
+) -> dict[str, list]:
     """What the article does with a row, no check of anything."""
     prompt = tokenizer(format_prompt(row["instruction"], row["input"]), add_special_tokens=False)
     response = tokenizer(row["output"] + tokenizer.eos_token, add_special_tokens=False)
@@ -143,7 +173,14 @@ def article(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> None:
         **QUIET,
     )
     collator = Counting(DataCollatorForSeq2Seq(tokenizer=tokenizer, padding=True), watch)
-    Trainer(watch.model, arguments, collator, encoded, processing_class=tokenizer, callbacks=[Watching(watch)]).train()
+    Trainer(
+        watch.model,
+        arguments,
+        collator,
+        encoded,
+        processing_class=tokenizer,
+        callbacks=[Watching(watch)],
+    ).train()
 
 
 def trl(rows: Dataset, tokenizer: object, watch: Watch, seed: int, **options: object) -> None:
@@ -152,18 +189,33 @@ def trl(rows: Dataset, tokenizer: object, watch: Watch, seed: int, **options: ob
 
     def ids_and_mask(row: Mapping) -> dict[str, list]:
         encoded = encode_example(row, tokenizer, 10_000)
-        return {"input_ids": encoded["input_ids"], "completion_mask": [int(label != IGNORE_INDEX) for label in encoded["labels"]]}
+        return {
+            "input_ids": encoded["input_ids"],
+            "completion_mask": [int(label != IGNORE_INDEX) for label in encoded["labels"]],
+        }
 
     prepared = rows.map(ids_and_mask, remove_columns=rows.column_names, load_from_cache_file=False)
-    arguments = SFTConfig(tempfile.mkdtemp(), seed=seed, **{"learning_rate": LEARNING_RATE, **options}, **QUIET)
-    trainer = SFTTrainer(watch.model, args=arguments, train_dataset=prepared, processing_class=tokenizer, callbacks=[Watching(watch)])
+    arguments = SFTConfig(
+        tempfile.mkdtemp(), seed=seed, **{"learning_rate": LEARNING_RATE, **options}, **QUIET
+    )
+    trainer = SFTTrainer(
+        watch.model,
+        args=arguments,
+        train_dataset=prepared,
+        processing_class=tokenizer,
+        callbacks=[Watching(watch)],
+    )
     trainer.data_collator = Counting(trainer.data_collator, watch)
     trainer.train()
 
 
 def plain_loop(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> None:
     """(c) A plain loop as in chapter 7 of "Build a Large Language Model (From Scratch)": batches of 8, AdamW, padding to the longest."""
-    encoded = [encode_example(row, tokenizer, 256) for row in rows if len(tokenizer(row["instruction"] + row["input"])["input_ids"]) < 240]
+    encoded = [
+        encode_example(row, tokenizer, 256)
+        for row in rows
+        if len(tokenizer(row["instruction"] + row["input"])["input_ids"]) < 240
+    ]
     random.Random(seed).shuffle(encoded)
     collator = Counting(DataCollatorForSeq2Seq(tokenizer=tokenizer, padding=True), watch)
     optimizer = torch.optim.AdamW(watch.model.parameters(), lr=LEARNING_RATE, weight_decay=0.1)
@@ -171,7 +223,9 @@ def plain_loop(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> Non
     for start in range(0, len(encoded), 8):
         batch = collator(encoded[start : start + 8])
         optimizer.zero_grad()
-        logits = watch.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        logits = watch.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).logits
         cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten()).backward()
         optimizer.step()
         if not watch.step():
@@ -183,19 +237,29 @@ def ours(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> None:
     profile = PROFILES["fast"]
     encoded = encode_dataset(rows, tokenizer, profile.max_length).dataset
     arguments = training_arguments(profile, Path(tempfile.mkdtemp()), **{**QUIET, "seed": seed})
-    trainer = build_trainer(watch.model, tokenizer, encoded, arguments, [Watching(watch)], fast=True)
+    trainer = build_trainer(
+        watch.model, tokenizer, encoded, arguments, [Watching(watch)], fast=True
+    )
     trainer.data_collator = Counting(trainer.data_collator, watch)
     trainer.train()
 
 
 # What TRL advises on speed and memory and is right here: its packing and padding-free batches need FlashAttention, and with Bloom rows
 # would read each other. Length grouping is transformers' own; whoever knows it gets the second tuned one.
-TUNED = {"bf16": True, "gradient_checkpointing": False, "completion_only_loss": True, "max_length": 256, "num_train_epochs": 1}
+TUNED = {
+    "bf16": True,
+    "gradient_checkpointing": False,
+    "completion_only_loss": True,
+    "max_length": 256,
+    "num_train_epochs": 1,
+}
 RECIPES: Mapping[str, Callable] = {
     "article": article,
     "TRL, defaults": partial(trl, learning_rate=2e-5),
     "TRL, tuned": partial(trl, **TUNED),
-    "TRL, tuned, grouped by length": partial(trl, **TUNED, train_sampling_strategy="group_by_length"),
+    "TRL, tuned, grouped by length": partial(
+        trl, **TUNED, train_sampling_strategy="group_by_length"
+    ),
     "plain loop": plain_loop,
     "ours": ours,
 }
@@ -204,7 +268,11 @@ RECIPES: Mapping[str, Callable] = {
 def choose_questions(held_out: Dataset) -> list[dict]:
     """The same for all recipes and seeds: half of them in each language."""
     asked = [row for row in held_out if row["task"] == "relation"]
-    return [row for language in ("zh", "en") for row in [row for row in asked if row["language"] == language][: QUESTIONS // 2]]
+    return [
+        row
+        for language in ("zh", "en")
+        for row in [row for row in asked if row["language"] == language][: QUESTIONS // 2]
+    ]
 
 
 def main() -> None:
@@ -212,23 +280,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--limit", type=float, default=300, help="seconds after which it is given up")
-    parser.add_argument("--to-the-end", action="store_true", help="do not ask on the way, but at the end, about all tasks too")
+    parser.add_argument(
+        "--limit", type=float, default=300, help="seconds after which it is given up"
+    )
+    parser.add_argument(
+        "--to-the-end",
+        action="store_true",
+        help="do not ask on the way, but at the end, about all tasks too",
+    )
     options = parser.parse_args()
     disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    tokenizer, model, splits = load_tokenizer("tinyworld"), load_model("tinyworld"), load_splits("tinyworld")
+    tokenizer, model, splits = (
+        load_tokenizer("tinyworld"),
+        load_model("tinyworld"),
+        load_splits("tinyworld"),
+    )
     rows = splits["train"].select_columns(["instruction", "input", "output"])
     set_seed(options.seed)
-    watch = Watch(model, tokenizer, choose_questions(splits["held_out"]), options.limit, options.to_the_end)
+    watch = Watch(
+        model, tokenizer, choose_questions(splits["held_out"]), options.limit, options.to_the_end
+    )
     RECIPES[options.recipe](rows, tokenizer, watch, options.seed)
     seconds = watch.seconds
     all_tasks = None
     if options.to_the_end:
         watch.ask()
         all_tasks = share_of_all_tasks(splits["held_out"], model, tokenizer)
-    print(json.dumps({**figures(watch, seconds), "all_tasks": all_tasks, "recipe": options.recipe, "seed": options.seed}))
+    print(
+        json.dumps(
+            {
+                **figures(watch, seconds),
+                "all_tasks": all_tasks,
+                "recipe": options.recipe,
+                "seed": options.seed,
+            }
+        )
+    )
 
 
 def share_of_all_tasks(held_out: Dataset, model: torch.nn.Module, tokenizer: object) -> float:

@@ -10,16 +10,29 @@ from jupyter_client.manager import KernelManager
 from transformers import BloomConfig, BloomForCausalLM, TrainerCallback, TrainingArguments, set_seed
 
 from tutorial_lib.checkpoints import last_checkpoint
-from tutorial_lib.dashboard import TrainingDashboard
 from tutorial_lib.data import encode_dataset
-from tutorial_lib.training import build_trainer
+from tutorial_lib.recipe import build_trainer
+from tutorial_lib.show.dashboard import TrainingDashboard
 
 
 def train(folder: Path, rows, tokenizer, callbacks, **options):
     set_seed(0)
-    config = BloomConfig(vocab_size=len(tokenizer), hidden_size=32, n_layer=1, n_head=2, hidden_dropout=0.1, attention_dropout=0.1)
+    config = BloomConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        n_layer=1,
+        n_head=2,
+        hidden_dropout=0.1,
+        attention_dropout=0.1,
+    )
     model = BloomForCausalLM(config)
-    settings = {"max_steps": 6, "logging_steps": 2, "save_strategy": "no", "learning_rate": 1e-2, "disable_tqdm": True}
+    settings = {
+        "max_steps": 6,
+        "logging_steps": 2,
+        "save_strategy": "no",
+        "learning_rate": 1e-2,
+        "disable_tqdm": True,
+    }
     settings |= {"include_num_input_tokens_seen": "non_padding", **options}
     arguments = TrainingArguments(output_dir=folder, per_device_train_batch_size=4, **settings)
     trainer = build_trainer(model, tokenizer, rows, arguments, callbacks)
@@ -58,16 +71,22 @@ def test_it_notes_what_the_trainer_logs_and_asks_when_told(tmp_path, rows, quest
     history = [log for log in trainer.state.log_history if "loss" in log]
     assert [log["step"] for log in dashboard.logs] == [2, 4, 6]
     assert [log["loss"] for log in dashboard.logs] == [log["loss"] for log in history]
-    assert [log["learning_rate"] for log in dashboard.logs] == [log["learning_rate"] for log in history]
+    assert [log["learning_rate"] for log in dashboard.logs] == [
+        log["learning_rate"] for log in history
+    ]
     assert list(dashboard.answers) == [1, 4, 6]
     assert all(len(answers) == 2 for answers in dashboard.answers.values())
     assert dashboard.tokens_per_second > 0
     title = dashboard.picture().get_suptitle()
-    assert title.startswith(f"Loss {history[0]['loss']:.2f} → {history[-1]['loss']:.2f} in 6 of 6 steps, ")
+    assert title.startswith(
+        f"Loss {history[0]['loss']:.2f} → {history[-1]['loss']:.2f} in 6 of 6 steps, "
+    )
     table = dashboard.answer_table()
     assert questions[0]["instruction"].split()[0] in table
     assert table.count("<tr>") == 1 + 3 + 1, "a head, a line a step, the expected answers"
-    assert "image/png" in dashboard.panel.static["text/html"], "the static twin holds the last picture"
+    assert "image/png" in dashboard.panel.static["text/html"], (
+        "the static twin holds the last picture"
+    )
 
 
 def test_without_a_count_of_tokens_it_claims_no_speed(tmp_path, rows, tokenizer):
@@ -94,11 +113,15 @@ class StopAt(TrainerCallback):
 def test_stopping_ends_after_the_step_and_saves_what_can_be_resumed(tmp_path, rows, tokenizer):
     whole = train(tmp_path / "whole", rows, tokenizer, [], logging_steps=1)
     dashboard = TrainingDashboard()
-    stopped = train(tmp_path / "stopped", rows, tokenizer, [dashboard, StopAt(dashboard, 3)], logging_steps=1)
+    stopped = train(
+        tmp_path / "stopped", rows, tokenizer, [dashboard, StopAt(dashboard, 3)], logging_steps=1
+    )
     assert stopped.state.global_step == 3
     checkpoint = last_checkpoint(tmp_path / "stopped")
     assert Path(checkpoint).name == "checkpoint-3"
-    resumed = build_trainer(BloomForCausalLM(stopped.model.config), tokenizer, rows, stopped.args, [TrainingDashboard()])
+    resumed = build_trainer(
+        BloomForCausalLM(stopped.model.config), tokenizer, rows, stopped.args, [TrainingDashboard()]
+    )
     resumed.train(resume_from_checkpoint=checkpoint)
     assert losses(resumed) == losses(whole)
 
@@ -108,7 +131,7 @@ def test_stopping_ends_after_the_step_and_saves_what_can_be_resumed(tmp_path, ro
 CELL = """
 import time
 from types import SimpleNamespace
-from tutorial_lib.dashboard import TrainingDashboard
+from tutorial_lib.show.dashboard import TrainingDashboard
 
 dashboard = TrainingDashboard()
 control = SimpleNamespace(should_training_stop=False, should_save=False)
@@ -150,7 +173,10 @@ def test_a_click_reaches_the_running_cell_through_a_subshell():
         subshell = client.get_control_msg(timeout=30)["content"]["subshell_id"]
         client.execute(CELL)
         model_id = printed_until(client, "button").split("button ")[1].split()[0]
-        click = client.session.msg("comm_msg", {"comm_id": model_id, "data": {"method": "custom", "content": {"event": "click"}}})
+        click = client.session.msg(
+            "comm_msg",
+            {"comm_id": model_id, "data": {"method": "custom", "content": {"event": "click"}}},
+        )
         click["header"]["subshell_id"] = subshell
         client.shell_channel.send(click)
         assert "stopped by the button" in printed_until(client, "stopped", seconds=20)

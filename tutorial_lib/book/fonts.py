@@ -7,7 +7,9 @@ from fontTools.ttLib import TTCollection
 from noto_cjk_sans_otc import FONT_PATH
 
 FACE = "Noto Sans CJK SC"  # simplified Chinese; the collection also holds the Japanese, Korean and traditional shapes
-FIRST_CJK = "\u2e80"  # radicals, punctuation, characters, full-width forms: all that a Latin font lacks
+FIRST_CJK = (
+    "\u2e80"  # radicals, punctuation, characters, full-width forms: all that a Latin font lacks
+)
 
 
 def subset_font(text: str, target: Path) -> set[str]:

@@ -12,8 +12,17 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from tutorial_lib.evaluation import token_losses
 from tutorial_lib.formatting import EncodedExample, encode_example, format_prompt
 from tutorial_lib.inference import Answer, answer, next_token_probabilities
-from tutorial_lib.memory import CARDS, GIB, PRECISIONS, SHAPES, Step, fixed_memory, plan_training_memory, sharded
-from tutorial_lib.plots import plot_batches, plot_memory, plot_next_tokens, plot_roles
+from tutorial_lib.memory import (
+    CARDS,
+    GIB,
+    PRECISIONS,
+    SHAPES,
+    Step,
+    fixed_memory,
+    plan_training_memory,
+    sharded,
+)
+from tutorial_lib.show.plots import plot_batches, plot_memory, plot_next_tokens, plot_roles
 
 TEMPLATES: Mapping[str, str] = {
     "the article's": "Human: {question}\n\nAssistant: ",
@@ -55,7 +64,10 @@ def mask_microscope(
     whole = encode_example(row, tokenizer, WHOLE_ROW, prompt=prompt)
     example = encode_example(row, tokenizer, max_length, prompt=prompt)
     kept, length = len(example["input_ids"]), len(whole["input_ids"])
-    losses = {name: token_losses(model, example) + [torch.nan] * (length - kept) for name, model in models.items()}
+    losses = {
+        name: token_losses(model, example) + [torch.nan] * (length - kept)
+        for name, model in models.items()
+    }
     supervised = sum(label != -100 for label in example["labels"])
     title = f"{supervised} of {kept} tokens carry loss"
     if losses:
@@ -107,7 +119,13 @@ def batch_builder(
     finally:
         tokenizer.padding_side = own
     share = 1 - sum(lengths) / cells
-    return plot_batches({f"{sampling}, {share:.0%} padding in all; batch {number} of {len(batches)}": batch["attention_mask"]})
+    return plot_batches(
+        {
+            f"{sampling}, {share:.0%} padding in all; batch {number} of {len(batches)}": batch[
+                "attention_mask"
+            ]
+        }
+    )
 
 
 def batch_order(lengths: Sequence[int], sampling: str, batch_size: int, seed: int) -> list[int]:
@@ -124,7 +142,9 @@ def batch_order(lengths: Sequence[int], sampling: str, batch_size: int, seed: in
     if sampling == "sorted by length":
         return sorted(indices, key=lambda i: lengths[i])
     if sampling == "grouped by length":
-        return get_length_grouped_indices(list(lengths), batch_size, generator=torch.Generator().manual_seed(seed))
+        return get_length_grouped_indices(
+            list(lengths), batch_size, generator=torch.Generator().manual_seed(seed)
+        )
     raise ValueError(f"sampling {sampling!r} is not known: choose one of {', '.join(SAMPLINGS)}")
 
 
@@ -158,30 +178,61 @@ def sampling_playground(
     """
     prompt = format_prompt(question) + so_far
     plain = next_token_probabilities(model, tokenizer, prompt)
-    drawn = next_token_probabilities(model, tokenizer, prompt, temperature=temperature, top_k=top_k, top_p=top_p)
+    drawn = next_token_probabilities(
+        model, tokenizer, prompt, temperature=temperature, top_k=top_k, top_p=top_p
+    )
     shown = plain.topk(8).indices.tolist()
     possible, likeliest = int((drawn > 1e-4).sum()), int(drawn.argmax())
     panels = {"as the model says": plain, "as it is drawn": drawn}
     picture = plot_next_tokens(
-        {name: {readable(tokenizer, i): float(shares[i]) for i in shown} for name, shares in panels.items()},
+        {
+            name: {readable(tokenizer, i): float(shares[i]) for i in shown}
+            for name, shares in panels.items()
+        },
         f"{possible} tokens can come next (above 0.01 %); “{readable(tokenizer, likeliest)}” with {drawn[likeliest]:.1%}",
     )
-    with torch.random.fork_rng():  # answering draws random numbers even when it is greedy: the pipeline's data loader does
+    with (
+        torch.random.fork_rng()
+    ):  # answering draws random numbers even when it is greedy: the pipeline's data loader does
         torch.manual_seed(seed)
-        options = {"do_sample": True, "temperature": float(temperature), "top_k": top_k, "top_p": float(top_p)}
+        options = {
+            "do_sample": True,
+            "temperature": float(temperature),
+            "top_k": top_k,
+            "top_p": float(top_p),
+        }
         answers = answer([question], model, tokenizer, max_new_tokens=40, progress=False)
-        answers += answer([question] * samples, model, tokenizer, max_new_tokens=40, progress=False, **options)
+        answers += answer(
+            [question] * samples, model, tokenizer, max_new_tokens=40, progress=False, **options
+        )
     names = ["greedy", *(f"sample {number}" for number in range(1, samples + 1))]
-    return [picture, html_table(["", "answer"], [[name, said(given)] for name, given in zip(names, answers, strict=True)])]
+    return [
+        picture,
+        html_table(
+            ["", "answer"],
+            [[name, said(given)] for name, given in zip(names, answers, strict=True)],
+        ),
+    ]
 
 
-def memory_planner(models: Mapping[str, int], *, precision: str = "float32", optimizer: str = "AdamW") -> Figure:
+def memory_planner(
+    models: Mapping[str, int], *, precision: str = "float32", optimizer: str = "AdamW"
+) -> Figure:
     """Show weights, gradients and optimizer states of models (name -> number of parameters) against graphics cards."""
-    bars = {name: fixed_memory(parameters, precision, optimizer) for name, parameters in models.items()}
+    bars = {
+        name: fixed_memory(parameters, precision, optimizer) for name, parameters in models.items()
+    }
     totals = {name: sum(bar.values()) / 2**30 for name, bar in bars.items()}
     largest = max(totals, key=totals.__getitem__)
-    card = next((f"fits a card of {card} GB" for card in CARDS if card > totals[largest]), f"fits no single card of {CARDS[-1]} GB")
-    return plot_memory(bars, CARDS, f"{largest} takes {totals[largest]:,.3g} GiB before any activation, {card}\n({optimizer}, {precision})")
+    card = next(
+        (f"fits a card of {card} GB" for card in CARDS if card > totals[largest]),
+        f"fits no single card of {CARDS[-1]} GB",
+    )
+    return plot_memory(
+        bars,
+        CARDS,
+        f"{largest} takes {totals[largest]:,.3g} GiB before any activation, {card}\n({optimizer}, {precision})",
+    )
 
 
 # What the article says that each of its sizes takes (GB, of 10^9 bytes).
@@ -215,14 +266,30 @@ def training_planner(
         stage: of ZeRO, 0 to 3.
         devices: over which it shards.
     """
-    step = Step(batch, length, precision, optimizer, checkpointing=checkpointing, released=released, accumulation=accumulation)
+    step = Step(
+        batch,
+        length,
+        precision,
+        optimizer,
+        checkpointing=checkpointing,
+        released=released,
+        accumulation=accumulation,
+    )
     shape = SHAPES[model]
     weight = PRECISIONS[precision].weight
     whole = plan_training_memory(shape, step)
     # In stage 3 a layer is gathered while the next one is on its way, and the embedding stays gathered.
-    each = sharded(whole, devices, stage, gathered=weight * (2 * shape.layer_parameters + shape.other_parameters))
+    each = sharded(
+        whole,
+        devices,
+        stage,
+        gathered=weight * (2 * shape.layer_parameters + shape.other_parameters),
+    )
     peak = each.pop("peak") / GIB
-    card = next((f"fits a card of {card} GB" for card in CARDS if card > peak), f"fits no card of {CARDS[-1]} GB")
+    card = next(
+        (f"fits a card of {card} GB" for card in CARDS if card > peak),
+        f"fits no card of {CARDS[-1]} GB",
+    )
     many = f"each of {devices} devices, ZeRO {stage}" if devices > 1 else "one device"
     idle = f", on which ZeRO {stage} has nothing to share" if stage and devices == 1 else ""
     bars = {f"{model}\n{many}": each}
@@ -230,13 +297,28 @@ def training_planner(
     how = f"{accumulation} × {batch} × {length} tokens a step, {optimizer}, {precision}"
     title = f"{model} takes {peak:,.3g} GiB on {many}{idle}, {card}\n({how}{', checkpointing' * checkpointing}{', released' * released})"
     return plot_memory(
-        bars, CARDS, title, marks={f"the article: {ARTICLES_GIGABYTES[model]:,} GB" + (" / devices" * (devices > 1)): together}
+        bars,
+        CARDS,
+        title,
+        marks={
+            f"the article: {ARTICLES_GIGABYTES[model]:,} GB"
+            + (" / devices" * (devices > 1)): together
+        },
     )
 
 
-def chat(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, *, question: str, max_new_tokens: int = 48) -> str:
+def chat(
+    models: Mapping[str, PreTrainedModel],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    question: str,
+    max_new_tokens: int = 48,
+) -> str:
     """Return a table (HTML) of what each model (name -> model) answers, greedily; "…" where it does not stop by itself."""
-    answers = [answer([question], model, tokenizer, max_new_tokens=max_new_tokens, progress=False)[0] for model in models.values()]
+    answers = [
+        answer([question], model, tokenizer, max_new_tokens=max_new_tokens, progress=False)[0]
+        for model in models.values()
+    ]
     return html_table(list(models), [list(map(said, answers))])
 
 
@@ -247,7 +329,12 @@ def said(given: Answer) -> str:
 
 def readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     """Return a token as text in which white space can be seen, and ``‹byte›`` for a part of a character."""
-    return tokenizer.decode([token_id]).replace("\n", "⏎").replace(" ", "·").replace("\ufffd", "‹byte›")
+    return (
+        tokenizer.decode([token_id])
+        .replace("\n", "⏎")
+        .replace(" ", "·")
+        .replace("\ufffd", "‹byte›")
+    )
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -255,6 +342,13 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     def line(tag: str, cells: Sequence[str]) -> str:
         style = ' style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
-        return "<tr>" + "".join(f"<{tag}{style}>{html.escape(cell).replace(chr(10), '<br>')}</{tag}>" for cell in cells) + "</tr>"
+        return (
+            "<tr>"
+            + "".join(
+                f"<{tag}{style}>{html.escape(cell).replace(chr(10), '<br>')}</{tag}>"
+                for cell in cells
+            )
+            + "</tr>"
+        )
 
     return "<table>" + line("th", header) + "".join(line("td", row) for row in rows) + "</table>"

@@ -30,7 +30,9 @@ def widgets_without_twin(notebook: nbformat.NotebookNode) -> list[int]:
         number
         for number, cell in enumerate(notebook.cells)
         if {"view", "dashboard"} & set(cell.metadata.get("tags", []))
-        and not any(twin in output.get("data", {}) for output in cell.get("outputs", []) for twin in TWINS)
+        and not any(
+            twin in output.get("data", {}) for output in cell.get("outputs", []) for twin in TWINS
+        )
     ]
 
 

@@ -1,6 +1,6 @@
 """A stand-in for the article's model and data: their size and shape, and nothing in them.
 
-``python -m tutorial_lib.stand_in --out runs/stand_in`` writes a Bloom of 751 million random parameters, saved in float16 as such models
+``python -m tutorial_lib.scaling.article_size --out runs/stand_in`` writes a Bloom of 751 million random parameters, saved in float16 as such models
 usually are, with a tokenizer of 46,145 entries, and 26,858 rows of the article's three columns. With it, memory and speed of the article's
 training can be measured on a machine that has no network; it learns nothing worth reading.
 """
@@ -17,16 +17,26 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from tutorial_lib.console import run_command
+from tutorial_lib.command import run_command
 from tutorial_lib.errors import OutputError
-from tutorial_lib.files import replacing
+from tutorial_lib.run_folder import replacing
 from tutorial_lib.tinyworld.tokenizer import SPECIAL_TOKENS
 
 MODEL_FOLDER = "model"
 ROWS_FILE = "rows.jsonl"
 # Characters of an output at these shares of the rows, and the other columns' lengths: measured on the 1,000 rows of alpaca_zh_demo.json
 # in hiyouga/LLaMA-Factory, data of the article's kind.
-QUANTILES = ((0.0, 1), (0.05, 17), (0.1, 26), (0.25, 60), (0.5, 161), (0.75, 315), (0.9, 405), (0.95, 431), (1.0, 1_200))
+QUANTILES = (
+    (0.0, 1),
+    (0.05, 17),
+    (0.1, 26),
+    (0.25, 60),
+    (0.5, 161),
+    (0.75, 315),
+    (0.9, 405),
+    (0.95, 431),
+    (1.0, 1_200),
+)
 INSTRUCTION_CHARACTERS = (8, 28)
 INPUT_CHARACTERS = (8, 48)
 WITH_INPUT = 0.139
@@ -51,14 +61,19 @@ class Babble:
         """Invent `words` words."""
         self._random = Random(seed)
         lengths = self._random.choices((1, 2, 3, 4), weights=(1, 6, 2, 1), k=words)
-        self._words = ["".join(chr(FIRST_CHARACTER + self._random.randrange(CHARACTERS)) for _ in range(n)) for n in lengths]
+        self._words = [
+            "".join(chr(FIRST_CHARACTER + self._random.randrange(CHARACTERS)) for _ in range(n))
+            for n in lengths
+        ]
         self._weights = list(accumulate(1 / (rank + 20) for rank in range(words)))
 
     def text(self, characters: int) -> str:
         """Return exactly so many characters, a full stop last."""
         written = ""
         while len(written) < characters:
-            written += "".join(self._random.choices(self._words, cum_weights=self._weights, k=8)) + "，"
+            written += (
+                "".join(self._random.choices(self._words, cum_weights=self._weights, k=8)) + "，"
+            )
         return written[: characters - 1] + "。"
 
     def row(self) -> dict[str, str]:
@@ -113,7 +128,10 @@ def _interpolate(share: float) -> int:
 def _tokenizer(babble: Babble, vocabulary: int) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split("，", behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split("，", behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -125,14 +143,22 @@ def _tokenizer(babble: Babble, vocabulary: int) -> PreTrainedTokenizerFast:
     )
     bpe.train_from_iterator((babble.text(200) for _ in range(vocabulary // 4)), trainer)
     if bpe.get_vocab_size() != vocabulary:
-        raise ValueError(f"the text gave {bpe.get_vocab_size()} entries instead of {vocabulary}: choose fewer")
-    specials = dict(zip(("unk_token", "bos_token", "eos_token", "pad_token"), SPECIAL_TOKENS, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, padding_side="left", clean_up_tokenization_spaces=False, **specials)
+        raise ValueError(
+            f"the text gave {bpe.get_vocab_size()} entries instead of {vocabulary}: choose fewer"
+        )
+    specials = dict(
+        zip(("unk_token", "bos_token", "eos_token", "pad_token"), SPECIAL_TOKENS, strict=True)
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, padding_side="left", clean_up_tokenization_spaces=False, **specials
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the stand-in of the article's size."""
-    parser = argparse.ArgumentParser(prog="python -m tutorial_lib.stand_in", description=__doc__.split("\n\n")[1])
+    parser = argparse.ArgumentParser(
+        prog="python -m tutorial_lib.scaling.article_size", description=__doc__.split("\n\n")[1]
+    )
     parser.add_argument("--out", type=Path, required=True, help="a new folder; 1.6 GB are written")
     out = parser.parse_args(arguments).out
     make(out)

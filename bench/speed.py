@@ -30,16 +30,23 @@ from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, pipelin
 from transformers.utils import logging
 
 from tutorial_lib.data import encode_dataset, load_splits
-from tutorial_lib.files import replacing
+from tutorial_lib.fast import answer_loss, fuse, keep_freed_memory
 from tutorial_lib.formatting import IGNORE_INDEX, format_prompt
 from tutorial_lib.inference import answer
 from tutorial_lib.memory import peak_resident
 from tutorial_lib.models import load_model, load_tokenizer
 from tutorial_lib.profiles import PROFILES, runs_dir
-from tutorial_lib.speed import answer_loss, fuse, keep_freed_memory
-from tutorial_lib.training import build_trainer, training_arguments
+from tutorial_lib.recipe import build_trainer, training_arguments
+from tutorial_lib.run_folder import replacing
 
-RECIPES = ("article", "TRL, defaults", "TRL, tuned", "TRL, tuned, grouped by length", "plain loop", "ours")
+RECIPES = (
+    "article",
+    "TRL, defaults",
+    "TRL, tuned",
+    "TRL, tuned, grouped by length",
+    "plain loop",
+    "ours",
+)
 ENDS = ("article", "ours")
 LIMIT = 150  # seconds; a recipe that has not got there by then is given up
 PARTS = ("race", "peak", "tokenizing", "answers", "growth", "commands")
@@ -67,7 +74,9 @@ def race(seeds: Sequence[int], kept: Path) -> list[dict]:
     jobs += [(recipe, seed, True) for seed in seeds for recipe in ENDS]
     results = []
     for recipe, seed, to_the_end in jobs:
-        if recipe == "TRL, defaults" and any(run["recipe"] == recipe and run["reached"] is None for run in results):
+        if recipe == "TRL, defaults" and any(
+            run["recipe"] == recipe and run["reached"] is None for run in results
+        ):
             continue  # given up once is enough
         results.append({**run_recipe(recipe, seed, to_the_end), "to_the_end": to_the_end})
         last = results[-1]
@@ -80,10 +89,19 @@ def race(seeds: Sequence[int], kept: Path) -> list[dict]:
 def run_recipe(recipe: str, seed: int, to_the_end: bool) -> dict:
     """One run in a process of its own."""
     limit = ["--to-the-end"] if to_the_end else ["--limit", str(LIMIT)]
-    command = [sys.executable, str(Path(__file__).with_name("recipes.py")), recipe, "--seed", str(seed), *limit]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("recipes.py")),
+        recipe,
+        "--seed",
+        str(seed),
+        *limit,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{recipe}: status {done.returncode} {done.stderr.strip()[-500:]}")  # a killed process says nothing
+        raise SystemExit(
+            f"{recipe}: status {done.returncode} {done.stderr.strip()[-500:]}"
+        )  # a killed process says nothing
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -96,7 +114,10 @@ def peak() -> list[dict[str, object]]:
     """Share of the machine's matmul peak that a training step reaches, each beside the peak that was measured right after it."""
     os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # every start-up is a first one
     results = []
-    shapes = {"Bloom": bloom, "Llama": llama}  # the article's recipe first: freed memory is kept from the first fast one on
+    shapes = {
+        "Bloom": bloom,
+        "Llama": llama,
+    }  # the article's recipe first: freed memory is kept from the first fast one on
     for shape, make in shapes.items():
         for name, rows, dtype, step, compiled in (
             ("as in the article, 4 rows", 4, FLOAT32, plain_step, False),
@@ -128,7 +149,12 @@ def llama() -> torch.nn.Module:
     """A random Llama of about the same size: what is not Bloom's own."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=4096, hidden_size=256, num_hidden_layers=6, num_attention_heads=8, intermediate_size=688, tie_word_embeddings=True
+        vocab_size=4096,
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        intermediate_size=688,
+        tie_word_embeddings=True,
     )
     return LlamaForCausalLM(config).train()
 
@@ -145,7 +171,12 @@ def fast_step(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torc
 
 
 def steady(
-    model: torch.nn.Module, rows: int, dtype: torch.dtype, loss_of: Callable, compiled: bool, length: int = 32
+    model: torch.nn.Module,
+    rows: int,
+    dtype: torch.dtype,
+    loss_of: Callable,
+    compiled: bool,
+    length: int = 32,
 ) -> tuple[float, float, float]:
     """Matmul operations that a whole training step really does, seconds of the first five steps, and the median of the seconds after."""
     if dtype is BFLOAT16:
@@ -190,15 +221,23 @@ def tokenizing() -> list[dict[str, float]]:
     tokenizer, rows = load_tokenizer("tinyworld"), load_splits("tinyworld")["train"]
     rows = encodable(rows.select_columns(["instruction", "input", "output"]), tokenizer)
     results: dict[str, list[float]] = {"one row": [], "ours": []}
-    for _ in range(11):  # one of ours takes a quarter of a second: what else happens on the host then shows
+    for _ in range(
+        11
+    ):  # one of ours takes a quarter of a second: what else happens on the host then shows
         start = time.perf_counter()
-        single = rows.map(partial(article_row, tokenizer=tokenizer), remove_columns=rows.column_names, load_from_cache_file=False)
+        single = rows.map(
+            partial(article_row, tokenizer=tokenizer),
+            remove_columns=rows.column_names,
+            load_from_cache_file=False,
+        )
         results["one row"].append(len(rows) / (time.perf_counter() - start))
         start = time.perf_counter()
         many = encode_dataset(rows, tokenizer).dataset
         results["ours"].append(len(rows) / (time.perf_counter() - start))
         assert single.to_list() == many.to_list()
-    return with_ratio({name: statistics.median(values) for name, values in results.items()}, "ours", "one row")
+    return with_ratio(
+        {name: statistics.median(values) for name, values in results.items()}, "ours", "one row"
+    )
 
 
 def encodable(rows: Dataset, tokenizer: object) -> Dataset:
@@ -210,37 +249,57 @@ def encodable(rows: Dataset, tokenizer: object) -> Dataset:
 def with_ratio(figures: dict[str, float], faster: str, slower: str) -> list[dict[str, float]]:
     """The figures and how many times more the first is, as the only row of a table; printed."""
     figures["ratio"] = figures[faster] / figures[slower]
-    print("  " + ", ".join(f"{name} {value}" for name, value in zip(figures, told(figures), strict=True)), flush=True)
+    print(
+        "  "
+        + ", ".join(f"{name} {value}" for name, value in zip(figures, told(figures), strict=True)),
+        flush=True,
+    )
     return [figures]
 
 
 def answers() -> list[dict[str, float]]:
     """Answers a second: the article's pipeline, a question at a time, against ours, with the same answers, by the tuned model."""
-    tokenizer, model, splits = load_tokenizer("tinyworld"), load_model("tinyworld"), load_splits("tinyworld")
+    tokenizer, model, splits = (
+        load_tokenizer("tinyworld"),
+        load_model("tinyworld"),
+        load_splits("tinyworld"),
+    )
     tune(model, tokenizer, encode_dataset(splits["train"], tokenizer).dataset)
     rows = [row for row in splits["held_out"] if row["task"] == "relation"][:1_000]
     start = time.perf_counter()
-    ours = [given.text for given in answer(rows, model, tokenizer, max_new_tokens=32, progress=False)]
+    ours = [
+        given.text for given in answer(rows, model, tokenizer, max_new_tokens=32, progress=False)
+    ]
     seconds = time.perf_counter() - start
     ask = pipeline("text-generation", model=model, tokenizer=tokenizer)
     start = time.perf_counter()
     prompts = [format_prompt(row["instruction"], row["input"]) for row in rows]
-    single = [ask(prompt, max_new_tokens=32, do_sample=False, return_full_text=False)[0]["generated_text"] for prompt in prompts]
+    single = [
+        ask(prompt, max_new_tokens=32, do_sample=False, return_full_text=False)[0]["generated_text"]
+        for prompt in prompts
+    ]
     figures = {"one by one": len(rows) / (time.perf_counter() - start), "ours": len(rows) / seconds}
-    figures["the same (%)"] = 100 * sum(a.strip() == b.strip() for a, b in zip(ours, single, strict=True)) / len(rows)
+    figures["the same (%)"] = (
+        100 * sum(a.strip() == b.strip() for a, b in zip(ours, single, strict=True)) / len(rows)
+    )
     return with_ratio(figures, "ours", "one by one")
 
 
 def commands() -> list[dict[str, float]]:
     """Start-up: a command that only says how it is used, in turn with an interpreter that imports the same."""
-    lines = {"ours": ["-m", "tutorial_lib.train", "--help"], "import alone": ["-c", "import tutorial_lib.train"]}
+    lines = {
+        "ours": ["-m", "tutorial_lib.train", "--help"],
+        "import alone": ["-c", "import tutorial_lib.train"],
+    }
     seconds = {name: [] for name in lines}
     for _ in range(5):
         for name, line in lines.items():
             start = time.perf_counter()
             subprocess.run([sys.executable, *line], capture_output=True, check=True)
             seconds[name].append(time.perf_counter() - start)
-    return with_ratio({name: min(values) for name, values in seconds.items()}, "import alone", "ours")
+    return with_ratio(
+        {name: min(values) for name, values in seconds.items()}, "import alone", "ours"
+    )
 
 
 class Clock(TrainerCallback):
@@ -254,7 +313,9 @@ class Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def tune(model: torch.nn.Module, tokenizer: object, encoded: Dataset, **options: object) -> list[float]:
+def tune(
+    model: torch.nn.Module, tokenizer: object, encoded: Dataset, **options: object
+) -> list[float]:
     """Train the model with the fast recipe and leave it in evaluation mode; return when each step ended (seconds)."""
     quiet = {"save_strategy": "no", "logging_strategy": "no", "report_to": [], "disable_tqdm": True}
     clock = Clock()
@@ -272,7 +333,10 @@ def growth() -> list[dict[str, float]]:
     half a minute at a time, which makes steps a quarter slower, and so all of them meet it alike.
     """
     command = [sys.executable, __file__, "--grow"]
-    processes = [subprocess.Popen([*command, str(copies)], stdout=subprocess.PIPE, text=True) for copies in GROWTH]
+    processes = [
+        subprocess.Popen([*command, str(copies)], stdout=subprocess.PIPE, text=True)
+        for copies in GROWTH
+    ]
     try:
         while any(process.poll() is None for process in processes):
             for process in processes:
@@ -285,7 +349,13 @@ def growth() -> list[dict[str, float]]:
             process.kill()
     results = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
     for result in results:
-        print("  " + ", ".join(f"{name} {value}" for name, value in zip(result, told(result), strict=True)), flush=True)
+        print(
+            "  "
+            + ", ".join(
+                f"{name} {value}" for name, value in zip(result, told(result), strict=True)
+            ),
+            flush=True,
+        )
     return results
 
 
@@ -295,13 +365,22 @@ def grow(copies: int) -> None:
     (With rows of many lengths, more rows make batches of more equal length, and a row cheaper: the figure would flatter.)
     """
     tokenizer, model = load_tokenizer("tinyworld"), load_model("tinyworld")
-    rows = encodable(load_splits("tinyworld")["train"], tokenizer)  # so that a row's number is that of its ids
+    rows = encodable(
+        load_splits("tinyworld")["train"], tokenizer
+    )  # so that a row's number is that of its ids
     lengths = [len(ids) for ids in encode_dataset(rows, tokenizer).dataset["input_ids"]]
     alike = rows.select([row for row, length in enumerate(lengths) if length == 24][:GROWING])
-    tune(model, tokenizer, encode_dataset(concatenate_datasets([alike] * 20), tokenizer).dataset, max_steps=300)
+    tune(
+        model,
+        tokenizer,
+        encode_dataset(concatenate_datasets([alike] * 20), tokenizer).dataset,
+        max_steps=300,
+    )
     rows = concatenate_datasets([alike] * copies)
     rounds = max(GROWTH) // copies
-    tokenizing = without_pauses([timed(lambda: encode_dataset(rows, tokenizer)) for _ in range(max(rounds, 5))])
+    tokenizing = without_pauses(
+        [timed(lambda: encode_dataset(rows, tokenizer)) for _ in range(max(rounds, 5))]
+    )
     encoded = encode_dataset(rows, tokenizer).dataset
     ends = tune(model, tokenizer, encoded, num_train_epochs=rounds)
     training = without_pauses([after - before for before, after in pairwise(ends)])
@@ -321,11 +400,13 @@ def without_pauses(seconds: Sequence[float]) -> float:
 
 def report(results: Mapping, folder: Path) -> None:
     """Write table, picture and figures."""
-    machine = (
-        f"{platform.machine()}, {torch.cpu.get_capabilities().get('cpu_name', 'processor unknown')}, {torch.get_num_threads()} threads"
+    machine = f"{platform.machine()}, {torch.cpu.get_capabilities().get('cpu_name', 'processor unknown')}, {torch.get_num_threads()} threads"
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in ("torch", "transformers", "datasets", "trl")
     )
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "datasets", "trl"))
-    lines = [f"# Speed\n\n{time.strftime('%Y-%m-%d')}; {machine}; Python {platform.python_version()}, {versions}\n"]
+    lines = [
+        f"# Speed\n\n{time.strftime('%Y-%m-%d')}; {machine}; Python {platform.python_version()}, {versions}\n"
+    ]
     if "race" in results:
         lines += race_table(results["race"])
         draw(results["race"], folder / "speed.png")
@@ -340,12 +421,22 @@ def report(results: Mapping, folder: Path) -> None:
 
 def told(row: Mapping[str, object]) -> list[str]:
     """The values of a row, to read."""
-    return [f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value for value in row.values()]
+    return [
+        f"{value:,.1f}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else value
+        for value in row.values()
+    ]
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """Rows of one kind as lines of Markdown."""
-    return [" | ".join(["", *cells, ""]).strip() for cells in (list(rows[0]), ["---"] * len(rows[0]), *map(told, rows))]
+    return [
+        " | ".join(["", *cells, ""]).strip()
+        for cells in (list(rows[0]), ["---"] * len(rows[0]), *map(told, rows))
+    ]
 
 
 def race_table(runs: Sequence[Mapping]) -> list[str]:
@@ -372,7 +463,11 @@ def race_table(runs: Sequence[Mapping]) -> list[str]:
             f"| {recipe} | {told} | {ratio} | {middle['supervised_tokens_a_second']:,.0f} | {middle['padding']:.1%} "
             f"| {middle['peak_bytes'] / 1e6:,.0f} MB | {middle['start_up']:.1f} s |"
         )
-    lines += ["", "| to its end | seconds | held-out questions about facts | held-out rows of all tasks |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "| to its end | seconds | held-out questions about facts | held-out rows of all tasks |",
+        "|---|---|---|---|",
+    ]
     for recipe in ENDS:
         own = [run for run in runs if run["recipe"] == recipe and run["to_the_end"]]
         seconds = statistics.median(run["seconds"] for run in own)
@@ -384,19 +479,33 @@ def race_table(runs: Sequence[Mapping]) -> list[str]:
 
 def median_time(runs: Sequence[Mapping], recipe: str) -> float:
     """Seconds to 90 %; where it was not reached, at least what was spent."""
-    return statistics.median(run["reached"] or run["seconds"] for run in runs if run["recipe"] == recipe and not run["to_the_end"])
+    return statistics.median(
+        run["reached"] or run["seconds"]
+        for run in runs
+        if run["recipe"] == recipe and not run["to_the_end"]
+    )
 
 
 def draw(runs: Sequence[Mapping], path: Path) -> None:
     """A bar a recipe, a dot a seed."""
     figure, axes = plt.subplots(figsize=(9, 3.5), layout="constrained")
     names = list(reversed(RECIPES))
-    axes.barh(names, [median_time(runs, name) for name in names], color=["#E69F00" if name == "ours" else "#0072B2" for name in names])
+    axes.barh(
+        names,
+        [median_time(runs, name) for name in names],
+        color=["#E69F00" if name == "ours" else "#0072B2" for name in names],
+    )
     for run in runs:
         if not run["to_the_end"]:
-            axes.plot(run["reached"] or run["seconds"], run["recipe"], "|", color="black", markersize=14)
-    axes.set_xlabel("seconds until 90 % of held-out questions in each language are answered exactly (asking excluded; a mark a seed)")
-    others = [median_time(runs, name) / median_time(runs, "ours") for name in RECIPES if name != "ours"]
+            axes.plot(
+                run["reached"] or run["seconds"], run["recipe"], "|", color="black", markersize=14
+            )
+    axes.set_xlabel(
+        "seconds until 90 % of held-out questions in each language are answered exactly (asking excluded; a mark a seed)"
+    )
+    others = [
+        median_time(runs, name) / median_time(runs, "ours") for name in RECIPES if name != "ours"
+    ]
     axes.set_title(f"The fast recipe is there {min(others):.1f} to {max(others):.1f} times sooner")
     figure.savefig(path, dpi=110)
 

@@ -9,25 +9,23 @@ import torch
 from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, TrainerCallback
 
-from tutorial_lib import training
+from tutorial_lib import recipe as training
 from tutorial_lib.checkpoints import last_checkpoint
 from tutorial_lib.data import encode_dataset
 from tutorial_lib.errors import ModelError, OutputError
 from tutorial_lib.formatting import IGNORE_INDEX, format_prompt
 from tutorial_lib.models import count_parameters, load_model, load_tokenizer
 from tutorial_lib.profiles import PROFILES, Profile
-from tutorial_lib.training import (
+from tutorial_lib.recipe import build_trainer, training_arguments
+from tutorial_lib.run_folder import (
     CHECKPOINTS_FOLDER,
-    COURSE_MODEL,
     METRICS_FILE,
     SETTINGS_FILE,
-    build_trainer,
-    course_model,
     prepare_output,
     save_model,
-    training_arguments,
     write_json,
 )
+from tutorial_lib.tuned import COURSE_MODEL, course_model
 
 TINY = PROFILES["tiny"]
 
@@ -64,7 +62,9 @@ def make_trainer(encoded, tokenizer, tmp_path):
             "use_cpu": True,
             "disable_tqdm": True,
         }
-        arguments = training_arguments(TINY, tmp_path / CHECKPOINTS_FOLDER, **{**options, **overrides})
+        arguments = training_arguments(
+            TINY, tmp_path / CHECKPOINTS_FOLDER, **{**options, **overrides}
+        )
         return build_trainer(model, tokenizer, encoded, arguments, callbacks)
 
     return make
@@ -73,7 +73,9 @@ def make_trainer(encoded, tokenizer, tmp_path):
 def masked_cross_entropy(model, batch) -> tuple[float, int]:
     """By hand: the sum of -log p(token) over the supervised tokens of a batch, row by row and token by token, and their number."""
     with torch.no_grad():
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.double()
+        logits = model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).logits.double()
     total, count = 0.0, 0
     for row, labels in enumerate(batch["labels"].tolist()):
         for position in range(1, len(labels)):
@@ -88,12 +90,16 @@ def masked_cross_entropy(model, batch) -> tuple[float, int]:
 # --- what the Trainer is fed with ------------------------------------------------------------------------------------------------------
 
 
-def test_first_batch_carries_no_loss_on_prompts_and_padding(tiny_model, tokenizer, encoded, make_trainer):
+def test_first_batch_carries_no_loss_on_prompts_and_padding(
+    tiny_model, tokenizer, encoded, make_trainer
+):
     batch = next(iter(make_trainer(tiny_model).get_train_dataloader()))
     assert set(batch) == {"input_ids", "attention_mask", "labels"}
     known = {tuple(row["input_ids"]): row for row in encoded}
     assert (batch["attention_mask"] == 0).any()  # else the batch says nothing about padding
-    for ids, mask, labels in zip(batch["input_ids"], batch["attention_mask"].bool(), batch["labels"], strict=True):
+    for ids, mask, labels in zip(
+        batch["input_ids"], batch["attention_mask"].bool(), batch["labels"], strict=True
+    ):
         row = known[tuple(ids[mask].tolist())]
         assert labels[mask].tolist() == row["labels"]
         assert set(ids[~mask].tolist()) <= {tokenizer.pad_token_id}
@@ -114,7 +120,10 @@ def test_padding_goes_to_the_tokenizers_own_side(tiny_model, tokenizer, encoded,
 def test_every_row_is_seen_once_an_epoch(tiny_model, encoded, make_trainer):
     seen = []
     for batch in make_trainer(tiny_model).get_train_dataloader():
-        seen += [tuple(ids[mask].tolist()) for ids, mask in zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)]
+        seen += [
+            tuple(ids[mask].tolist())
+            for ids, mask in zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
+        ]
     assert sorted(seen) == sorted(tuple(ids) for ids in encoded["input_ids"])
 
 
@@ -129,7 +138,9 @@ def test_loss_of_a_batch_is_the_masked_cross_entropy(tiny_model, make_trainer):
         total, count = masked_cross_entropy(tiny_model, batch)
         assert loss == pytest.approx(total / count, rel=1e-5)
         unmasked, tokens = masked_cross_entropy(tiny_model, {**batch, "labels": batch["input_ids"]})
-        assert loss != pytest.approx(unmasked / tokens, rel=1e-5)  # the mask makes a difference here
+        assert loss != pytest.approx(
+            unmasked / tokens, rel=1e-5
+        )  # the mask makes a difference here
 
 
 class SeenBatches(TrainerCallback):
@@ -148,7 +159,9 @@ class SeenBatches(TrainerCallback):
         trainer.compute_loss = spy
 
 
-def test_logged_loss_of_a_step_counts_every_supervised_token_of_its_batches_alike(tiny_model, tiny_model_folder, make_trainer):
+def test_logged_loss_of_a_step_counts_every_supervised_token_of_its_batches_alike(
+    tiny_model, tiny_model_folder, make_trainer
+):
     """Accumulated batches with many and with few supervised tokens: the mean is over tokens, not over batches."""
     trainer, seen = make_trainer(tiny_model, max_steps=1), SeenBatches()
     seen.attach(trainer)
@@ -171,19 +184,32 @@ def test_first_step_is_adams_on_the_hand_made_gradient(tiny_model, tiny_model_fo
     reference = load_model(tiny_model_folder)
     total, count = 0.0, 0
     for batch in seen.batches:
-        logits = reference(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        logits = reference(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).logits[:, :-1]
         targets = batch["labels"][:, 1:]
         supervised = targets != IGNORE_INDEX
-        total = total - torch.log_softmax(logits, dim=-1)[supervised].gather(1, targets[supervised][:, None]).sum()
+        total = (
+            total
+            - torch.log_softmax(logits, dim=-1)[supervised]
+            .gather(1, targets[supervised][:, None])
+            .sum()
+        )
         count += int(supervised.sum())
     (total / count).backward()
-    norm = torch.sqrt(sum(parameter.grad.double().square().sum() for parameter in reference.parameters())).item()
+    norm = torch.sqrt(
+        sum(parameter.grad.double().square().sum() for parameter in reference.parameters())
+    ).item()
     assert trainer.state.log_history[0]["grad_norm"] == pytest.approx(norm, rel=1e-4)
-    for (name, before), after in zip(reference.named_parameters(), tiny_model.parameters(), strict=True):
+    for (name, before), after in zip(
+        reference.named_parameters(), tiny_model.parameters(), strict=True
+    ):
         clear = before.grad.abs() > 1e-5  # elsewhere Adam's epsilon and rounding decide
         moved = (after - before)[clear]
         assert clear.any(), name
-        assert torch.allclose(moved, -TINY.learning_rate * before.grad[clear].sign(), rtol=0.02, atol=1e-6), name
+        assert torch.allclose(
+            moved, -TINY.learning_rate * before.grad[clear].sign(), rtol=0.02, atol=1e-6
+        ), name
 
 
 def test_two_runs_of_a_seed_are_the_same_to_the_last_digit(tiny_model_folder, make_trainer):
@@ -192,7 +218,11 @@ def test_two_runs_of_a_seed_are_the_same_to_the_last_digit(tiny_model_folder, ma
         model = load_model(tiny_model_folder)
         trainer = make_trainer(model, seed=seed, max_steps=4)
         trainer.train()
-        return [(step["loss"], step["grad_norm"]) for step in trainer.state.log_history if "loss" in step], model.state_dict()
+        return [
+            (step["loss"], step["grad_norm"])
+            for step in trainer.state.log_history
+            if "loss" in step
+        ], model.state_dict()
 
     curve, weights = run(seed=1, process_state=5)
     again, weights_again = run(seed=1, process_state=6)
@@ -202,16 +232,31 @@ def test_two_runs_of_a_seed_are_the_same_to_the_last_digit(tiny_model_folder, ma
     assert other != curve
     assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
     untrained = load_model(tiny_model_folder).state_dict()
-    assert not any(torch.equal(weights[name], untrained[name]) for name in weights if name.endswith("weight"))  # all of it was trained
+    assert not any(
+        torch.equal(weights[name], untrained[name]) for name in weights if name.endswith("weight")
+    )  # all of it was trained
 
 
 def test_arguments_are_the_articles_with_the_profiles_numbers(tmp_path):
     arguments = training_arguments(TINY, tmp_path / "out")
-    assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps, arguments.logging_steps) == (4, 8, 10)
-    assert (arguments.num_train_epochs, arguments.learning_rate, arguments.seed) == (1, TINY.learning_rate, TINY.seed)
+    assert (
+        arguments.per_device_train_batch_size,
+        arguments.gradient_accumulation_steps,
+        arguments.logging_steps,
+    ) == (4, 8, 10)
+    assert (arguments.num_train_epochs, arguments.learning_rate, arguments.seed) == (
+        1,
+        TINY.learning_rate,
+        TINY.seed,
+    )
     assert arguments.lr_scheduler_type == "linear"
     assert arguments.output_dir == str(tmp_path / "out")
-    assert training_arguments(TINY, tmp_path / "out", num_train_epochs=3, warmup_steps=7).num_train_epochs == 3
+    assert (
+        training_arguments(
+            TINY, tmp_path / "out", num_train_epochs=3, warmup_steps=7
+        ).num_train_epochs
+        == 3
+    )
 
 
 def test_further_callbacks_are_called(tiny_model, make_trainer):
@@ -229,7 +274,9 @@ def test_newest_checkpoint_is_found(tmp_path, tiny_model, make_trainer):
     assert last_checkpoint(tmp_path / "missing") is None
     assert last_checkpoint(tmp_path) is None
     make_trainer(tiny_model, save_strategy="steps", save_steps=1, max_steps=2).train()
-    assert last_checkpoint(tmp_path / CHECKPOINTS_FOLDER) == str(tmp_path / CHECKPOINTS_FOLDER / "checkpoint-2")
+    assert last_checkpoint(tmp_path / CHECKPOINTS_FOLDER) == str(
+        tmp_path / CHECKPOINTS_FOLDER / "checkpoint-2"
+    )
 
 
 # --- the output folder -----------------------------------------------------------------------------------------------------------------
@@ -238,7 +285,11 @@ SETTINGS = {"learning_rate": 1e-3, "model": "模型", "limit_rows": None}
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def unfinished_run(folder: Path) -> None:
@@ -275,7 +326,9 @@ def test_new_or_empty_folder_is_made_and_notes_the_settings(tmp_path, resume, ex
 def test_unfinished_run_of_the_same_settings_is_resumed(tmp_path):
     unfinished_run(tmp_path / "out")
     before = content(tmp_path / "out")
-    prepare_output(tmp_path / "out", dict(reversed(SETTINGS.items())), parameters=1_000, resume=True)  # the order does not matter
+    prepare_output(
+        tmp_path / "out", dict(reversed(SETTINGS.items())), parameters=1_000, resume=True
+    )  # the order does not matter
     assert set(content(tmp_path / "out")) == set(before)
     assert json.loads((tmp_path / "out" / SETTINGS_FILE).read_text(encoding="utf-8")) == SETTINGS
 
@@ -312,7 +365,9 @@ def test_file_in_the_place_of_the_folder_is_refused(tmp_path, resume):
     assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+)
 def test_folder_that_may_not_be_made_is_refused(tmp_path):
     tmp_path.chmod(0o555)
     with pytest.raises(OutputError, match="can't be made: Permission denied"):
@@ -322,7 +377,9 @@ def test_folder_that_may_not_be_made_is_refused(tmp_path):
 def test_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 28_000_000 - 1})
     monkeypatch.setattr(training.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OutputError, match=r"no space left .* 28 MB free, weights and checkpoints take 28 MB"):
+    with pytest.raises(
+        OutputError, match=r"no space left .* 28 MB free, weights and checkpoints take 28 MB"
+    ):
         prepare_output(tmp_path / "out", SETTINGS, parameters=1_000_000)
     assert content(tmp_path / "out") == {}
     usage.free += 1
@@ -402,7 +459,9 @@ def test_saved_model_is_the_same_when_loaded(tmp_path, tiny_model, tokenizer):
     save_model(change(tiny_model), tokenizer, tmp_path / "new" / "folder")
     assert same_weights(load_model(tmp_path / "new" / "folder"), tiny_model)
     assert load_tokenizer(tmp_path / "new" / "folder").get_vocab() == tokenizer.get_vocab()
-    assert not list((tmp_path / "new" / "folder").glob(".*"))  # nothing is left of the temporary folder
+    assert not list(
+        (tmp_path / "new" / "folder").glob(".*")
+    )  # nothing is left of the temporary folder
 
 
 def test_model_is_saved_beside_what_is_there(tmp_path, tiny_model, tokenizer):
@@ -437,26 +496,36 @@ def cut_power(request, monkeypatch, tiny_model, tokenizer):
     return monkeypatch
 
 
-def test_model_that_was_not_written_to_the_end_is_no_model(tmp_path, tiny_model, tokenizer, cut_power):
+def test_model_that_was_not_written_to_the_end_is_no_model(
+    tmp_path, tiny_model, tokenizer, cut_power
+):
     with pytest.raises(PowerCut):
         save_model(tiny_model, tokenizer, tmp_path / "out")
     with pytest.raises(ModelError, match=r"config\.json is missing"):
         load_model(tmp_path / "out")
     cut_power.undo()
-    save_model(tiny_model, tokenizer, tmp_path / "out")  # what is left of the first try is not in the way
+    save_model(
+        tiny_model, tokenizer, tmp_path / "out"
+    )  # what is left of the first try is not in the way
     assert same_weights(load_model(tmp_path / "out"), tiny_model)
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_older_model_stays_whole_when_the_newer_is_not_written_to_the_end(tmp_path, tiny_model, tiny_model_folder, tokenizer, cut_power):
+def test_older_model_stays_whole_when_the_newer_is_not_written_to_the_end(
+    tmp_path, tiny_model, tiny_model_folder, tokenizer, cut_power
+):
     older = load_model(tiny_model_folder)
     cut_power.undo()
     save_model(older, tokenizer, tmp_path)
     before = content(tmp_path)
-    cut_power.setattr(tiny_model, "save_pretrained", lambda folder, **kwargs: (_ for _ in ()).throw(PowerCut))
+    cut_power.setattr(
+        tiny_model, "save_pretrained", lambda folder, **kwargs: (_ for _ in ()).throw(PowerCut)
+    )
     with pytest.raises(PowerCut):
         save_model(change(tiny_model), tokenizer, tmp_path)
-    assert {name: data for name, data in content(tmp_path).items() if not name.startswith(".model")} == before
+    assert {
+        name: data for name, data in content(tmp_path).items() if not name.startswith(".model")
+    } == before
     assert same_weights(load_model(tmp_path), older)
 
 
@@ -473,7 +542,9 @@ def stop_after_renames(monkeypatch, renames: int) -> None:
     monkeypatch.setattr(Path, "replace", count)
 
 
-def test_new_folder_is_no_model_until_the_last_file_is_in_its_place(tmp_path, tiny_model, tokenizer):
+def test_new_folder_is_no_model_until_the_last_file_is_in_its_place(
+    tmp_path, tiny_model, tokenizer
+):
     save_model(tiny_model, tokenizer, tmp_path / "whole")
     files = len(content(tmp_path / "whole"))
     assert files >= 4
@@ -513,7 +584,12 @@ def small_profile(request, tiny_model_folder, tmp_path, monkeypatch) -> Profile:
     """A profile with the random model, 40 rows of data and a runs folder of its own."""
     monkeypatch.setenv("TUTORIAL_RUNS", str(tmp_path / "runs"))
     Dataset.from_list(rows(40)).save_to_disk(str(tmp_path / "data"))
-    return replace(PROFILES[request.param], model=str(tiny_model_folder), dataset=str(tmp_path / "data"), quick_rows=32)
+    return replace(
+        PROFILES[request.param],
+        model=str(tiny_model_folder),
+        dataset=str(tmp_path / "data"),
+        quick_rows=32,
+    )
 
 
 def test_course_model_is_the_one_of_notebook_07(small_profile, tiny_model, tokenizer, capsys):
@@ -523,11 +599,15 @@ def test_course_model_is_the_one_of_notebook_07(small_profile, tiny_model, token
     assert capsys.readouterr().out == ""  # nothing was trained
 
 
-def test_course_model_is_made_once_where_notebook_07_has_not_been_run(small_profile, tiny_model, capsys, monkeypatch):
+def test_course_model_is_made_once_where_notebook_07_has_not_been_run(
+    small_profile, tiny_model, capsys, monkeypatch
+):
     folder = course_model(small_profile)
     assert "fine-tuning on 32 rows" in capsys.readouterr().out
     assert not same_weights(load_model(folder), tiny_model)
-    monkeypatch.setattr(training, "_train_quick_model", lambda *arguments: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        training, "_train_quick_model", lambda *arguments: pytest.fail("trained again")
+    )
     assert course_model(small_profile) == folder
 
 
@@ -548,10 +628,17 @@ def test_parameters_of_a_bloom_are_those_counted_by_hand(tiny_model, tokenizer):
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=2, n_head=2, n_positions=16)),
+        lambda: GPT2LMHeadModel(
+            GPT2Config(vocab_size=50, n_embd=8, n_layer=2, n_head=2, n_positions=16)
+        ),
         lambda: LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=50, hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2, tie_word_embeddings=False
+                vocab_size=50,
+                hidden_size=8,
+                intermediate_size=12,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                tie_word_embeddings=False,
             )
         ),
         lambda: torch.nn.Linear(3, 2),
@@ -567,5 +654,9 @@ def test_parts_add_up_to_the_total_of_any_model(build):
 
 def test_shipped_model_counts_its_tied_embeddings_once(model):
     counts = count_parameters(model)
-    assert counts["total"] == model.num_parameters() == sum(parameter.numel() for parameter in model.parameters())
+    assert (
+        counts["total"]
+        == model.num_parameters()
+        == sum(parameter.numel() for parameter in model.parameters())
+    )
     assert counts["embeddings"] == model.config.vocab_size * model.config.hidden_size

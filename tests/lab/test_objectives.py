@@ -8,8 +8,15 @@ from hypothesis import strategies as st
 from transformers import DataCollatorForLanguageModeling, T5Config, T5ForConditionalGeneration
 
 from tutorial_lib.formatting import IGNORE_INDEX
+from tutorial_lib.lab.objectives import (
+    causal_attention,
+    corrupt_spans,
+    draw_spans,
+    infill_blanks,
+    mask_tokens,
+    prefix_attention,
+)
 from tutorial_lib.models import TINYWORLD, load_tokenizer
-from tutorial_lib.objectives import causal_attention, corrupt_spans, draw_spans, infill_blanks, mask_tokens, prefix_attention
 
 MASK, START, END, SENTINELS = 900, 901, 902, list(range(910, 930))
 
@@ -42,7 +49,11 @@ def test_masking_agrees_with_the_collator_of_transformers():
     ids = torch.randint(10, 4000, (400, 200), generator=torch.Generator().manual_seed(1))
     theirs = collator([{"input_ids": row} for row in ids])
     read, labels = mask_tokens(
-        ids, torch.ones_like(ids, dtype=torch.bool), tokenizer.mask_token_id, len(tokenizer), torch.Generator().manual_seed(0)
+        ids,
+        torch.ones_like(ids, dtype=torch.bool),
+        tokenizer.mask_token_id,
+        len(tokenizer),
+        torch.Generator().manual_seed(0),
     )
     ours = shares_of(ids, read, labels, tokenizer.mask_token_id)
     reference = shares_of(ids, theirs["input_ids"], theirs["labels"], tokenizer.mask_token_id)
@@ -97,7 +108,12 @@ def test_the_same_seed_draws_the_same_spans():
 
 
 def test_every_place_can_be_taken_out():
-    taken = {place for seed in range(300) for begin, end in draw_spans(12, random.Random(seed)) for place in range(begin, end)}
+    taken = {
+        place
+        for seed in range(300)
+        for begin, end in draw_spans(12, random.Random(seed))
+        for place in range(begin, end)
+    }
     assert taken == set(range(12))
 
 
@@ -113,7 +129,11 @@ def test_a_corrupted_row_can_be_put_together_again(row):
             contents[current] = []
         else:
             contents[current].append(token)
-    whole = [token for piece in read[:-1] for token in (contents[piece] if piece in SENTINELS else [piece])]
+    whole = [
+        token
+        for piece in read[:-1]
+        for token in (contents[piece] if piece in SENTINELS else [piece])
+    ]
     assert whole == ids
     assert contents[SENTINELS[len(spans)]] == []
 
@@ -136,7 +156,9 @@ def test_too_few_sentinels_are_refused():
 
 
 def test_blank_infilling_by_hand():
-    row = infill_blanks([1, 2, 3, 4, 5, 6], [(2, 3), (4, 6)], MASK, START, END)  # the example of GLM's figure 2
+    row = infill_blanks(
+        [1, 2, 3, 4, 5, 6], [(2, 3), (4, 6)], MASK, START, END
+    )  # the example of GLM's figure 2
     assert row.input_ids == [1, 2, MASK, 4, MASK, START, 3, START, 5, 6]
     assert row.labels == [IGNORE_INDEX] * 5 + [3, END, 5, 6, END]
     assert row.positions == [0, 1, 2, 3, 4, 2, 2, 4, 4, 4]
@@ -157,8 +179,15 @@ def test_one_blank_that_is_the_whole_row_is_a_causal_language_model():
 def test_the_order_of_the_spans_is_drawn_but_not_their_places():
     orders = set()
     for seed in range(9):
-        row = infill_blanks([1, 2, 3, 4, 5, 6], [(2, 3), (4, 6)], MASK, START, END, random.Random(seed))
-        assert dict(zip(row.input_ids[5:], row.positions[5:], strict=True)) == {START: row.positions[-1], 3: 2, 5: 4, 6: 4}
+        row = infill_blanks(
+            [1, 2, 3, 4, 5, 6], [(2, 3), (4, 6)], MASK, START, END, random.Random(seed)
+        )
+        assert dict(zip(row.input_ids[5:], row.positions[5:], strict=True)) == {
+            START: row.positions[-1],
+            3: 2,
+            5: 4,
+            6: 4,
+        }
         orders.add(tuple(row.input_ids[5:]))
     assert orders == {(START, 3, START, 5, 6), (START, 5, 6, START, 3)}
 
@@ -170,7 +199,13 @@ def test_part_b_of_blank_infilling_is_what_a_sequence_to_sequence_decoder_says(r
     _, said = corrupt_spans(ids, spans, SENTINELS, END)
     part_b = [label for label in filled.labels if label not in (IGNORE_INDEX, END)]
     assert part_b == [token for token in said if token not in SENTINELS and token != END]
-    lists = (filled.input_ids, filled.labels, filled.positions, filled.block_positions, filled.attention)
+    lists = (
+        filled.input_ids,
+        filled.labels,
+        filled.positions,
+        filled.block_positions,
+        filled.attention,
+    )
     assert {len(values) for values in lists} == {filled.attention.shape[1]}
 
 
@@ -184,7 +219,9 @@ def test_a_prefix_is_seen_by_all_and_the_rest_from_behind():
 def test_no_model_can_look_past_the_prefix_mask_of_an_encoder_decoder():
     """What T5's decoder says at a place depends on what `prefix_attention` lets it see, and on nothing else."""
     torch.manual_seed(0)
-    model = T5ForConditionalGeneration(T5Config(vocab_size=20, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)).eval()
+    model = T5ForConditionalGeneration(
+        T5Config(vocab_size=20, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    ).eval()
     read, said = torch.arange(1, 5)[None], torch.arange(5, 9)[None]
     seen = prefix_attention(4, 8)
     with torch.inference_mode():

@@ -6,7 +6,16 @@ import torch
 from transformers import DataCollatorForSeq2Seq
 
 from tutorial_lib.formatting import encode_example, format_prompt
-from tutorial_lib.whatif import VARIANTS, Outcome, Recipe, ask, collate, encode, run_variants, train
+from tutorial_lib.lab.what_breaks import (
+    VARIANTS,
+    Outcome,
+    Recipe,
+    ask,
+    collate,
+    encode,
+    run_variants,
+    train,
+)
 
 RIGHT = Recipe()
 
@@ -18,14 +27,22 @@ def rows(splits):
 
 @pytest.fixture(scope="module")
 def fitting(rows, tokenizer):
-    return [row for row in rows if len(tokenizer(format_prompt(row["instruction"], row["input"]))["input_ids"]) < 200]
+    return [
+        row
+        for row in rows
+        if len(tokenizer(format_prompt(row["instruction"], row["input"]))["input_ids"]) < 200
+    ]
 
 
 def test_every_variant_but_the_first_turns_exactly_one_switch():
     assert VARIANTS["nothing changed"] == RIGHT
     for name, recipe in VARIANTS.items():
-        changed = [f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(RIGHT, f.name)]
-        allowed = 2 if name == "bfloat16, small learning rate" else 1  # compared with the same rate in float32
+        changed = [
+            f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(RIGHT, f.name)
+        ]
+        allowed = (
+            2 if name == "bfloat16, small learning rate" else 1
+        )  # compared with the same rate in float32
         assert len(changed) == (0 if recipe == RIGHT else allowed), name
         assert all(change in recipe.changes for change in changed)
 
@@ -47,11 +64,19 @@ def test_each_mistake_does_what_its_name_says(fitting, tokenizer):
     row, end, pad = fitting[0], tokenizer.eos_token_id, tokenizer.pad_token_id
     ids, labels = encode(row, VARIANTS["no label mask"], tokenizer)
     assert ids == labels
-    assert encode(row, VARIANTS["no end token"], tokenizer)[0] == encode(row, RIGHT, tokenizer)[0][:-1]
+    assert (
+        encode(row, VARIANTS["no end token"], tokenizer)[0] == encode(row, RIGHT, tokenizer)[0][:-1]
+    )
     cut = VARIANTS["end token cut off"]
     assert all(len(encode(row, cut, tokenizer)[0]) <= cut.max_length for row in fitting)
-    pair = [encode(row, RIGHT, tokenizer) for row in sorted(fitting, key=lambda row: len(row["output"]))[:: len(fitting) - 1]]
-    learnt, by_value = (collate(pair, VARIANTS[name], tokenizer) for name in ("padding is learnt", "padding is the end token"))
+    pair = [
+        encode(row, RIGHT, tokenizer)
+        for row in sorted(fitting, key=lambda row: len(row["output"]))[:: len(fitting) - 1]
+    ]
+    learnt, by_value = (
+        collate(pair, VARIANTS[name], tokenizer)
+        for name in ("padding is learnt", "padding is the end token")
+    )
     assert (learnt["labels"][learnt["attention_mask"] == 0] == pad).all()
     assert (by_value["input_ids"][by_value["attention_mask"] == 0] == end).all()
     assert end not in by_value["labels"]
@@ -81,8 +106,14 @@ def test_asking_in_the_right_way_does_not_depend_on_the_batch(model, splits, tok
     together = ask(model, RIGHT, questions, tokenizer, max_new_tokens=8)
     alone = [ask(model, RIGHT, [row], tokenizer, max_new_tokens=8)[0] for row in questions]
     assert together == alone
-    assert ask(model, VARIANTS["asked without a mask"], questions, tokenizer, max_new_tokens=8) != alone
-    assert ask(model, VARIANTS["asked with right padding"], questions, tokenizer, max_new_tokens=8) != alone
+    assert (
+        ask(model, VARIANTS["asked without a mask"], questions, tokenizer, max_new_tokens=8)
+        != alone
+    )
+    assert (
+        ask(model, VARIANTS["asked with right padding"], questions, tokenizer, max_new_tokens=8)
+        != alone
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,10 +132,13 @@ def test_harm_is_by_a_fixed_rule(exact, stops, loss, harm):
     assert Outcome(exact, stops, loss, 0, 1.0, ()).harm(right) == harm
 
 
-def test_variants_that_differ_in_the_asking_share_one_training(tiny_model_folder, fitting, tokenizer, monkeypatch):
+def test_variants_that_differ_in_the_asking_share_one_training(
+    tiny_model_folder, fitting, tokenizer, monkeypatch
+):
     trained = []
     monkeypatch.setattr(
-        "tutorial_lib.whatif.train", lambda recipe, *args, **kwargs: trained.append(recipe) or train(recipe, *args, **kwargs)
+        "tutorial_lib.lab.what_breaks.train",
+        lambda recipe, *args, **kwargs: trained.append(recipe) or train(recipe, *args, **kwargs),
     )
     names = ["nothing changed", "no end token", "asked one space short", "asked without a mask"]
     outcomes = dict(run_variants(names, fitting[:8], fitting[:3], tokenizer, tiny_model_folder))

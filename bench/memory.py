@@ -43,11 +43,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--small", action="store_true", help="leave out what takes more than 2 GiB")
     small = parser.parse_args().small
-    print(f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, torch {torch.__version__}")
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, torch {torch.__version__}"
+    )
     worst = 0.0
     for name, step in RUNS:
         vocabulary, hidden, layers, heads = SHAPES[name]
-        shape = {"vocab_size": vocabulary, "hidden_size": hidden, "n_layer": layers, "n_head": heads}
+        shape = {
+            "vocab_size": vocabulary,
+            "hidden_size": hidden,
+            "n_layer": layers,
+            "n_head": heads,
+        }
         configuration = BloomConfig(**shape, hidden_dropout=0.0, attention_dropout=0.0)
         estimated = estimate_training_memory(configuration, step)["peak"]
         if small and estimated > SMALL:
@@ -55,9 +62,14 @@ def main() -> None:
         measured = measure_training_memory(configuration, step)
         difference = estimated / measured - 1
         worst = max(worst, abs(difference))
-        kind = f"{step.batch} × {step.length}, {step.precision}, {step.optimizer}" + (", foreach" if not step.fused else "")
+        kind = f"{step.batch} × {step.length}, {step.precision}, {step.optimizer}" + (
+            ", foreach" if not step.fused else ""
+        )
         kind += ", checkpointed" if step.checkpointing else ""
-        print(f"{name:>6}  {kind:<52} estimated {estimated / GIB:6.3f}  measured {measured / GIB:6.3f} GiB  {difference:+.1%}", flush=True)
+        print(
+            f"{name:>6}  {kind:<52} estimated {estimated / GIB:6.3f}  measured {measured / GIB:6.3f} GiB  {difference:+.1%}",
+            flush=True,
+        )
     print(f"largest difference: {worst:.1%}")
 
 

@@ -17,12 +17,12 @@ from PIL import Image
 from transformers import GenerationConfig
 from transformers.optimization import Adafactor
 
-from tutorial_lib import views, widgets
 from tutorial_lib.data import encode_dataset
 from tutorial_lib.evaluation import token_losses
 from tutorial_lib.formatting import encode_example
 from tutorial_lib.inference import next_token_probabilities
 from tutorial_lib.memory import OPTIMIZERS, PRECISIONS, fixed_memory
+from tutorial_lib.show import views, widgets
 
 ROW = {"instruction": "法国的首都是哪里？", "input": "", "output": "法国的首都是巴黎。"}
 
@@ -66,7 +66,9 @@ CONTROLS = {
 
 
 def test_every_control_of_every_view_is_tried(all_views):
-    assert {(name, control) for name, view in all_views.items() for control in view.controls} == set(CONTROLS)
+    assert {
+        (name, control) for name, view in all_views.items() for control in view.controls
+    } == set(CONTROLS)
 
 
 @pytest.mark.parametrize(("name", "control"), list(CONTROLS))
@@ -127,11 +129,13 @@ def test_a_view_draws_once_a_change():
 
 
 def test_an_executed_notebook_keeps_the_twin():
-    code = "from tutorial_lib.widgets import memory_planner\nmemory_planner({'this model': 5_788_160})"
+    code = "from tutorial_lib.show.widgets import memory_planner\nmemory_planner({'this model': 5_788_160})"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
     bundles = [set(output.get("data", {})) for output in notebook.cells[0].outputs]
-    assert any({"application/vnd.jupyter.widget-view+json", "image/png"} <= bundle for bundle in bundles)
+    assert any(
+        {"application/vnd.jupyter.widget-view+json", "image/png"} <= bundle for bundle in bundles
+    )
 
 
 # --- what the views show ----------------------------------------------------------------------------------------------------------------
@@ -152,11 +156,17 @@ def test_the_microscope_says_what_is_cut(tokenizer):
     whole = len(encode_example(ROW, tokenizer)["input_ids"])
     figure = views.mask_microscope(tokenizer, {}, **ROW, max_length=whole - 3)
     assert "3 cut off, </s> among them" in widgets.title_of(figure)
-    assert "cut off" not in widgets.title_of(views.mask_microscope(tokenizer, {}, **ROW, max_length=whole))
+    assert "cut off" not in widgets.title_of(
+        views.mask_microscope(tokenizer, {}, **ROW, max_length=whole)
+    )
 
 
 @pytest.mark.parametrize("sampling", views.SAMPLINGS)
-@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=60), batch_size=st.integers(1, 9), seed=st.integers(0, 9))
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=60),
+    batch_size=st.integers(1, 9),
+    seed=st.integers(0, 9),
+)
 @settings(max_examples=30, deadline=None)
 def test_every_order_takes_each_row_once(sampling, lengths, batch_size, seed):
     order = views.batch_order(lengths, sampling, batch_size, seed)
@@ -174,7 +184,10 @@ def test_an_unknown_order_names_the_known_ones():
 
 def test_the_batch_is_the_collators_and_the_tokenizer_stays_as_it_was(rows, tokenizer):
     side = tokenizer.padding_side
-    titles = {widgets.title_of(views.batch_builder(rows, tokenizer, sampling=name)) for name in views.SAMPLINGS}
+    titles = {
+        widgets.title_of(views.batch_builder(rows, tokenizer, sampling=name))
+        for name in views.SAMPLINGS
+    }
     assert len(titles) == len(views.SAMPLINGS)
     assert tokenizer.padding_side == side
     lengths = sorted(len(row["input_ids"]) for row in rows)
@@ -186,13 +199,23 @@ def test_the_batch_is_the_collators_and_the_tokenizer_stays_as_it_was(rows, toke
 
 @given(temperature=st.floats(0.2, 3), top_k=st.integers(0, 40), top_p=st.floats(0.1, 1))
 @settings(max_examples=15, deadline=None)
-def test_the_playground_draws_from_what_generate_draws_from(model, tokenizer, temperature, top_k, top_p):
+def test_the_playground_draws_from_what_generate_draws_from(
+    model, tokenizer, temperature, top_k, top_p
+):
     prompt = "Human: Name three metals.\n\nAssistant: "
-    ours = next_token_probabilities(model, tokenizer, prompt, temperature=temperature, top_k=top_k, top_p=top_p)
+    ours = next_token_probabilities(
+        model, tokenizer, prompt, temperature=temperature, top_k=top_k, top_p=top_p
+    )
     inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
-    options = GenerationConfig(do_sample=True, temperature=temperature, top_k=top_k, top_p=top_p, max_new_tokens=1)
+    options = GenerationConfig(
+        do_sample=True, temperature=temperature, top_k=top_k, top_p=top_p, max_new_tokens=1
+    )
     output = copy.copy(model).generate(
-        **inputs, generation_config=options, return_dict_in_generate=True, output_scores=True, pad_token_id=tokenizer.pad_token_id
+        **inputs,
+        generation_config=options,
+        return_dict_in_generate=True,
+        output_scores=True,
+        pad_token_id=tokenizer.pad_token_id,
     )
     assert torch.allclose(ours, output.scores[0][0].softmax(-1), atol=1e-5)
     assert ours.sum() == pytest.approx(1, abs=1e-4)
@@ -202,13 +225,23 @@ def test_sampled_answers_repeat_with_their_seed_and_leave_chance_alone(model, to
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    tables = [views.sampling_playground(model, tokenizer, question="Name a metal.", temperature=1.5, seed=seed)[1] for seed in (1, 1, 2)]
+    tables = [
+        views.sampling_playground(
+            model, tokenizer, question="Name a metal.", temperature=1.5, seed=seed
+        )[1]
+        for seed in (1, 1, 2)
+    ]
     assert torch.rand(1) == expected
     assert tables[0] == tables[1] != tables[2]
 
 
 def test_the_chat_escapes_what_a_model_says_and_shows_each_model(model, tokenizer):
-    table = views.chat({"<before>": model, "after": model}, tokenizer, question="法国的首都是哪里？", max_new_tokens=4)
+    table = views.chat(
+        {"<before>": model, "after": model},
+        tokenizer,
+        question="法国的首都是哪里？",
+        max_new_tokens=4,
+    )
     assert "&lt;before&gt;" in table
     assert "<before>" not in table
     cells = re.findall(r"<td[^>]*>(.*?)</td>", table)
@@ -219,7 +252,9 @@ def test_the_chat_escapes_what_a_model_says_and_shows_each_model(model, tokenize
 # --- memory -----------------------------------------------------------------------------------------------------------------------------
 
 REAL = {
-    "Adafactor": lambda parameters: Adafactor(parameters, lr=0.1, scale_parameter=False, relative_step=False),
+    "Adafactor": lambda parameters: Adafactor(
+        parameters, lr=0.1, scale_parameter=False, relative_step=False
+    ),
     "AdamW": lambda parameters: torch.optim.AdamW(parameters, lr=0.1),
     "SGD with momentum": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
     "SGD": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
@@ -229,7 +264,9 @@ REAL = {
 @pytest.mark.parametrize("optimizer", REAL)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_formula_is_what_torch_allocates(optimizer, precision):
-    layer = torch.nn.Linear(64, 48, dtype=torch.bfloat16 if precision == "bfloat16 weights" else torch.float32)
+    layer = torch.nn.Linear(
+        64, 48, dtype=torch.bfloat16 if precision == "bfloat16 weights" else torch.float32
+    )
     real = REAL[optimizer](layer.parameters())
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16 autocast"):
         loss = layer(torch.ones(2, 64, dtype=layer.weight.dtype)).square().sum()
@@ -239,7 +276,12 @@ def test_the_formula_is_what_torch_allocates(optimizer, precision):
     def size(tensors) -> int:
         return sum(tensor.nbytes for tensor in tensors)
 
-    states = [value for state in real.state.values() for value in state.values() if torch.is_tensor(value) and value.dim()]
+    states = [
+        value
+        for state in real.state.values()
+        for value in state.values()
+        if torch.is_tensor(value) and value.dim()
+    ]
     expected = fixed_memory(sum(p.numel() for p in layer.parameters()), precision, optimizer)
     assert expected["weights"] == size(layer.parameters())
     assert expected["gradients"] == size(p.grad for p in layer.parameters())
@@ -251,7 +293,9 @@ def test_the_formula_is_what_torch_allocates(optimizer, precision):
 
 def test_eight_bit_states_are_two_bytes_and_a_scale_a_block():
     assert set(OPTIMIZERS) == {*REAL, "8-bit AdamW"}
-    assert fixed_memory(256 * 100, "float32", "8-bit AdamW")["optimizer states"] == 2 * (256 * 100 + 4 * 100)
+    assert fixed_memory(256 * 100, "float32", "8-bit AdamW")["optimizer states"] == 2 * (
+        256 * 100 + 4 * 100
+    )
 
 
 def test_the_training_planner_says_what_does_not_go_together():
@@ -287,11 +331,16 @@ def test_a_view_says_so_while_it_computes(error):
 
 def test_the_planners_title_gives_the_sum_and_the_card():
     figure = views.memory_planner({"0.75 B": 750_841_344})
-    assert "0.75 B takes 11.2 GiB before any activation, fits a card of 16 GB" in widgets.title_of(figure)
+    assert "0.75 B takes 11.2 GiB before any activation, fits a card of 16 GB" in widgets.title_of(
+        figure
+    )
     assert "no single card" in widgets.title_of(views.memory_planner({"80 B": 80 * 10**9}))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((-1,), "at least 0"), ((1, "int3"), "float32"), ((1, "float32", "Lion"), "AdamW")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((-1,), "at least 0"), ((1, "int3"), "float32"), ((1, "float32", "Lion"), "AdamW")],
+)
 def test_memory_of_something_unknown_says_what_is_known(arguments, message):
     with pytest.raises(ValueError, match=message):
         fixed_memory(*arguments)

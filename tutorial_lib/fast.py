@@ -19,7 +19,10 @@ from transformers.models.bloom.modeling_bloom import BloomGelu
 
 from tutorial_lib.formatting import IGNORE_INDEX
 
-BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16")  # processors that multiply bfloat16 matrices faster than float32 ones
+BFLOAT16_FEATURES = (
+    "avx512_bf16",
+    "amx_bf16",
+)  # processors that multiply bfloat16 matrices faster than float32 ones
 
 # <malloc.h>'s M_MMAP_MAX (no block of its own for any tensor), M_TRIM_THRESHOLD and M_TOP_PAD (both in bytes)
 GLIBC_OPTIONS = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
@@ -62,12 +65,18 @@ def fuse(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _to_autocast_dtype(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+def _to_autocast_dtype(
+    module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
+) -> torch.Tensor:
     kind = output.device.type
     return output.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else output
 
 
-def answer_loss(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], num_items: torch.Tensor | int | None = None) -> torch.Tensor:
+def answer_loss(
+    model: torch.nn.Module,
+    batch: Mapping[str, torch.Tensor],
+    num_items: torch.Tensor | int | None = None,
+) -> torch.Tensor:
     """Return the causal LM loss of a batch, with logits for the places that need them alone.
 
     With padding on the left, answers stand at the end of every row: ``logits_to_keep`` leaves out the positions before the batch's first
@@ -85,10 +94,14 @@ def answer_loss(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], num_i
     supervised = (labels != IGNORE_INDEX).any(dim=0).nonzero()
     first = max(int(supervised[0]), 1) if len(supervised) else labels.shape[1] - 1
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    predicting = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)  # each place predicts the token after it
+    predicting = torch.arange(
+        first - 1, labels.shape[1] - 1, device=labels.device
+    )  # each place predicts the token after it
     logits = model(**inputs, use_cache=False, logits_to_keep=predicting).logits
     targets = labels[:, first:]
-    total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+    total = cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+    )
     return total / ((targets != IGNORE_INDEX).sum() if num_items is None else num_items)
 
 
@@ -106,7 +119,14 @@ class LengthSortedSampler(Sampler[int]):
         shorter: the share of batches that are not the longest.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, beginning: float = 1 / 4, shorter: float = 4 / 5) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        beginning: float = 1 / 4,
+        shorter: float = 4 / 5,
+    ) -> None:
         self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
         self._beginning, self._shorter = beginning, shorter
 
@@ -130,7 +150,11 @@ class LengthSortedSampler(Sampler[int]):
         late = drawn[early:] + starts[shorter:]
         # What is left over is a smaller batch of the longest rows: at the end, or it would shift all that follow.
         starts = [*drawn[:early], *rng.sample(late, len(late)), whole]
-        yield from (order[i] for start in starts for i in range(start, min(start + self._batch_size, len(self))))
+        yield from (
+            order[i]
+            for start in starts
+            for i in range(start, min(start + self._batch_size, len(self)))
+        )
 
 
 class FastTrainer(Trainer):
@@ -140,7 +164,9 @@ class FastTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthSortedSampler:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        return LengthSortedSampler([len(ids) for ids in rows["input_ids"]], self.args.train_batch_size, self.args.seed)
+        return LengthSortedSampler(
+            [len(ids) for ids in rows["input_ids"]], self.args.train_batch_size, self.args.seed
+        )
 
     def compute_loss(
         self,
@@ -152,4 +178,8 @@ class FastTrainer(Trainer):
         """Return ``answer_loss``, over the whole step's supervised tokens as Trainer does it."""
         loss = answer_loss(model, inputs, num_items_in_batch)
         # The tokens were counted over all processes, whose gradients are then averaged.
-        return loss * self.accelerator.num_processes if self.args.average_tokens_across_devices else loss
+        return (
+            loss * self.accelerator.num_processes
+            if self.args.average_tokens_across_devices
+            else loss
+        )

@@ -1,6 +1,6 @@
 """Fully sharded training (FSDP2) in plain PyTorch, small enough to read: each process holds a part of every parameter.
 
-``python -m tutorial_lib.launch --module tutorial_lib.sharding --processes 2 --out runs/sharded`` trains TinyWorld's base for a few steps,
+``python -m tutorial_lib.launch --module tutorial_lib.scaling.sharding --processes 2 --out runs/sharded`` trains TinyWorld's base for a few steps,
 every parameter, gradient and optimizer state divided among the processes, and saves a sharded checkpoint. On GPUs the kit leaves this to
 Trainer and accelerate (``configs/fsdp2_8.yaml``); this module exists to be seen working on a processor, where those two fall back to
 whole copies.
@@ -25,12 +25,12 @@ from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, set_seed
 
-from tutorial_lib.console import run_command
+from tutorial_lib.command import run_command
 from tutorial_lib.data import encode_dataset, load_splits
 from tutorial_lib.models import load_model, load_tokenizer
 from tutorial_lib.processes import join_processes, own_share, until_all_are_done
 from tutorial_lib.profiles import get_profile
-from tutorial_lib.training import prepare_output, write_json
+from tutorial_lib.run_folder import prepare_output, write_json
 
 FIGURES_FILE = "metrics.json"
 CHECKPOINT_FOLDER = "sharded"
@@ -43,7 +43,9 @@ def shard(model: PreTrainedModel) -> PreTrainedModel:
     A unit's parameters are gathered when its forward or backward pass begins, and let go when it has ended.
     """
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    layers = [module for module in model.modules() if type(module).__name__ in model._no_split_modules]
+    layers = [
+        module for module in model.modules() if type(module).__name__ in model._no_split_modules
+    ]
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     return fully_shard(model, mesh=mesh)
@@ -56,7 +58,9 @@ def local_and_total(model: torch.nn.Module) -> tuple[int, int]:
     return local, sum(p.numel() for p in parameters)
 
 
-def train_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Mapping[str, torch.Tensor]) -> float:
+def train_step(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Mapping[str, torch.Tensor]
+) -> float:
     """Do one step on this process's rows of the batch and return the loss of the whole batch, the same on every process.
 
     Args:
@@ -64,9 +68,13 @@ def train_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: 
         optimizer: of its parameters.
         batch: ``input_ids``, ``attention_mask``, ``labels``: int64, (rows, length).
     """
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[
+        :, :-1
+    ]
     labels = batch["labels"][:, 1:]
-    summed = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    summed = cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
     totals = torch.stack([summed.detach(), (labels != IGNORED).sum().to(summed.dtype)])
     world = dist.get_world_size() if dist.is_initialized() else 1
     if world > 1:
@@ -94,16 +102,23 @@ def _train(options: argparse.Namespace, state: PartialState) -> None:
         rows = load_splits(profile.dataset)["train"]
     model = load_model(options.model)
     if state.is_main_process:
-        prepare_output(options.out, {"model": options.model, "steps": options.steps}, model.num_parameters())
+        prepare_output(
+            options.out, {"model": options.model, "steps": options.steps}, model.num_parameters()
+        )
     state.wait_for_everyone()
     set_seed(profile.seed)
     if state.num_processes > 1:
         shard(model)
     local, total = local_and_total(model)
-    print(f"process {state.process_index}: holds {local:,} of {total:,} parameters ({local / total:.1%})", flush=True)
+    print(
+        f"process {state.process_index}: holds {local:,} of {total:,} parameters ({local / total:.1%})",
+        flush=True,
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=profile.learning_rate)
     needed = options.steps * options.rows
-    encoded = encode_dataset(rows.select(range(min(2 * needed, len(rows)))), tokenizer, profile.max_length).dataset
+    encoded = encode_dataset(
+        rows.select(range(min(2 * needed, len(rows)))), tokenizer, profile.max_length
+    ).dataset
     encoded = encoded.select(range(min(needed, len(encoded))))
     collate = DataCollatorForSeq2Seq(tokenizer)
     losses = []
@@ -111,19 +126,33 @@ def _train(options: argparse.Namespace, state: PartialState) -> None:
         mine = own_share(encoded.select(range(start, start + options.rows)).to_list(), state)
         losses.append(train_step(model, optimizer, collate(mine)))
     # Each process writes its own part; nobody gathers the whole.
-    checkpoint.save({"model": get_model_state_dict(model)}, checkpoint_id=options.out / CHECKPOINT_FOLDER)
-    whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    checkpoint.save(
+        {"model": get_model_state_dict(model)}, checkpoint_id=options.out / CHECKPOINT_FOLDER
+    )
+    whole = get_model_state_dict(
+        model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+    )
     if state.is_main_process:
-        figures = {"processes": state.num_processes, "local": local, "total": total, "losses": losses, "digest": digest(whole)}
+        figures = {
+            "processes": state.num_processes,
+            "local": local,
+            "total": total,
+            "losses": losses,
+            "digest": digest(whole),
+        }
         write_json(options.out / FIGURES_FILE, figures)
-        print(f"{len(losses)} steps, loss {losses[0]:.3f} to {losses[-1]:.3f}; sharded checkpoint in {options.out / CHECKPOINT_FOLDER}")
+        print(
+            f"{len(losses)} steps, loss {losses[0]:.3f} to {losses[-1]:.3f}; sharded checkpoint in {options.out / CHECKPOINT_FOLDER}"
+        )
 
 
 def load_whole(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Load a sharded checkpoint that any number of processes wrote into a whole model in this one process, in place."""
     weights = get_model_state_dict(model)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)  # that is what is asked for
+        warnings.filterwarnings(
+            "ignore", message="torch.distributed is disabled", category=UserWarning
+        )  # that is what is asked for
         checkpoint.load({"model": weights}, checkpoint_id=folder, no_dist=True)
     model.load_state_dict(weights)
     return model
@@ -131,12 +160,18 @@ def load_whole(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train a few sharded steps and save."""
-    parser = argparse.ArgumentParser(prog="python -m tutorial_lib.sharding", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tutorial_lib.scaling.sharding", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument("--model", default="tinyworld", help="tinyworld or a local folder (default: tinyworld)")
+    parser.add_argument(
+        "--model", default="tinyworld", help="tinyworld or a local folder (default: tinyworld)"
+    )
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rows", type=int, default=32, help="rows a step, all processes together")
-    parser.add_argument("--processes", type=int, help="refuse to run unless so many processes train together")
+    parser.add_argument(
+        "--processes", type=int, help="refuse to run unless so many processes train together"
+    )
     options = parser.parse_args(arguments)
     state = join_processes(options.processes)
     with until_all_are_done(state):

@@ -14,10 +14,10 @@ import ipywidgets
 from matplotlib.figure import Figure
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tutorial_lib import views
 from tutorial_lib.errors import LabError
 from tutorial_lib.formatting import EncodedExample
 from tutorial_lib.memory import OPTIMIZERS, PRECISIONS, SHAPES
+from tutorial_lib.show import views
 
 Shown = Figure | str | Sequence[Figure | str]
 
@@ -43,12 +43,16 @@ class View(Panel):
             raising LabError or ValueError; the message is then shown in the picture's place.
     """
 
-    def __init__(self, controls: Mapping[str, ipywidgets.Widget], draw: Callable[..., Shown]) -> None:
+    def __init__(
+        self, controls: Mapping[str, ipywidgets.Widget], draw: Callable[..., Shown]
+    ) -> None:
         self.controls = dict(controls)
         self._draw = draw
         self._shown = ipywidgets.HTML()
         self._busy = ipywidgets.Label("computing …", layout={"visibility": "hidden"})
-        box = ipywidgets.Box([*self.controls.values(), self._busy], layout={"flex_flow": "row wrap"})
+        box = ipywidgets.Box(
+            [*self.controls.values(), self._busy], layout={"flex_flow": "row wrap"}
+        )
         super().__init__([box, self._shown])
         for control in self.controls.values():
             control.observe(self._redraw, "value")
@@ -68,7 +72,11 @@ class View(Panel):
         finally:
             self._busy.layout.visibility = "hidden"
         self._shown.value = to_html(shown)
-        self.static = {"image/png": _png(shown)} if isinstance(shown, Figure) else {"text/html": self._shown.value}
+        self.static = (
+            {"image/png": _png(shown)}
+            if isinstance(shown, Figure)
+            else {"text/html": self._shown.value}
+        )
 
 
 def to_html(shown: Shown) -> str:
@@ -80,18 +88,27 @@ def to_html(shown: Shown) -> str:
 
 def title_of(figure: Figure) -> str:
     """Return the title of a figure, or of its first axes."""
-    return figure.get_suptitle() or next((axes.get_title(loc="left") or axes.get_title() for axes in figure.axes), "")
+    return figure.get_suptitle() or next(
+        (axes.get_title(loc="left") or axes.get_title() for axes in figure.axes), ""
+    )
 
 
 def mask_microscope(
-    tokenizer: PreTrainedTokenizerBase, models: Mapping[str, PreTrainedModel], example: Mapping[str, str], max_length: int = 64
+    tokenizer: PreTrainedTokenizerBase,
+    models: Mapping[str, PreTrainedModel],
+    example: Mapping[str, str],
+    max_length: int = 64,
 ) -> View:
     """Look at a row as the model sees it, with other texts, another cut, another template; see ``views.mask_microscope``."""
     controls = {
         "instruction": _text("instruction", example["instruction"], "the question"),
-        "input": _text("input", example.get("input") or "", "what the question is about, often empty"),
+        "input": _text(
+            "input", example.get("input") or "", "what the question is about, often empty"
+        ),
         "output": _text("output", example["output"], "the answer to learn"),
-        "max_length": _slider("max_length", max_length, 8, 256, "tokens; the rest of the row is cut off"),
+        "max_length": _slider(
+            "max_length", max_length, 8, 256, "tokens; the rest of the row is cut off"
+        ),
         "template": _choice("template", views.TEMPLATES, "what stands around the question"),
     }
     return View(controls, partial(views.mask_microscope, tokenizer, models))
@@ -108,14 +125,18 @@ def batch_builder(rows: Sequence[EncodedExample], tokenizer: PreTrainedTokenizer
     return View(controls, partial(views.batch_builder, rows, tokenizer))
 
 
-def sampling_playground(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str, so_far: str = "") -> View:
+def sampling_playground(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str, so_far: str = ""
+) -> View:
     """Turn temperature, top-k and top-p; see ``views.sampling_playground``."""
     controls = {
         "question": _text("question", question, "asked with the prompt of training"),
         "so_far": _text("answer so far", so_far, "the next token follows this"),
         "temperature": _slider("temperature", 1.0, 0.1, 3.0, "below 1 sharpens, above 1 flattens"),
         "top_k": _slider("top-k", 0, 0, 50, "only the so many likeliest tokens; 0: all"),
-        "top_p": _slider("top-p", 1.0, 0.05, 1.0, "only the likeliest tokens up to this probability; 1: all"),
+        "top_p": _slider(
+            "top-p", 1.0, 0.05, 1.0, "only the likeliest tokens up to this probability; 1: all"
+        ),
         "seed": _slider("seed", 0, 0, 20, "another seed draws other answers"),
     }
     return View(controls, partial(views.sampling_playground, model, tokenizer))
@@ -139,36 +160,70 @@ def training_planner() -> View:
         "accumulation": _options("accumulation", (1, 2, 8), 8, "forward passes an optimizer step"),
         "precision": _choice("precision", PRECISIONS, "of weights, gradients and states"),
         "optimizer": _choice("optimizer", OPTIMIZERS, "what it keeps for each parameter"),
-        "released": _switch("gradients released", "used and let go in the backward pass; accumulation must be 1"),
+        "released": _switch(
+            "gradients released", "used and let go in the backward pass; accumulation must be 1"
+        ),
         "checkpointing": _switch("checkpointing", "activations are computed twice instead of kept"),
-        "stage": _options("ZeRO stage", (0, 1, 2, 3), 0, "0: whole copies; 1: states, 2: gradients, 3: parameters sharded too"),
+        "stage": _options(
+            "ZeRO stage",
+            (0, 1, 2, 3),
+            0,
+            "0: whole copies; 1: states, 2: gradients, 3: parameters sharded too",
+        ),
         "devices": _options("devices", (1, 2, 4, 8, 16, 64), 1, "over which it is sharded"),
     }
     return View(controls, views.training_planner)
 
 
-def chat(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, question: str) -> View:
+def chat(
+    models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, question: str
+) -> View:
     """Ask several models (name -> model) side by side; press Enter to ask. See ``views.chat``."""
-    return View({"question": _text("question", question, "press Enter to ask")}, partial(views.chat, models, tokenizer))
+    return View(
+        {"question": _text("question", question, "press Enter to ask")},
+        partial(views.chat, models, tokenizer),
+    )
 
 
 def _text(name: str, value: str, hint: str) -> ipywidgets.Text:
     # Not at every key: a question is asked when it has been typed.
-    return ipywidgets.Text(value, description=name, tooltip=hint, continuous_update=False, layout={"width": "48%"}, style=_STYLE)
+    return ipywidgets.Text(
+        value,
+        description=name,
+        tooltip=hint,
+        continuous_update=False,
+        layout={"width": "48%"},
+        style=_STYLE,
+    )
 
 
-def _slider(name: str, value: float, low: float, high: float, hint: str) -> ipywidgets.IntSlider | ipywidgets.FloatSlider:
+def _slider(
+    name: str, value: float, low: float, high: float, hint: str
+) -> ipywidgets.IntSlider | ipywidgets.FloatSlider:
     kind = ipywidgets.FloatSlider if isinstance(value, float) else ipywidgets.IntSlider
     step = {"step": 0.05} if kind is ipywidgets.FloatSlider else {}
-    return kind(value, min=low, max=high, description=name, tooltip=hint, continuous_update=False, style=_STYLE, **step)
+    return kind(
+        value,
+        min=low,
+        max=high,
+        description=name,
+        tooltip=hint,
+        continuous_update=False,
+        style=_STYLE,
+        **step,
+    )
 
 
-def _choice(name: str, options: Sequence[str] | Mapping[str, object], hint: str) -> ipywidgets.Dropdown:
+def _choice(
+    name: str, options: Sequence[str] | Mapping[str, object], hint: str
+) -> ipywidgets.Dropdown:
     return ipywidgets.Dropdown(options=list(options), description=name, tooltip=hint, style=_STYLE)
 
 
 def _options(name: str, options: Sequence[int], value: int, hint: str) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(options=list(options), value=value, description=name, tooltip=hint, style=_STYLE)
+    return ipywidgets.Dropdown(
+        options=list(options), value=value, description=name, tooltip=hint, style=_STYLE
+    )
 
 
 def _switch(name: str, hint: str) -> ipywidgets.Checkbox:

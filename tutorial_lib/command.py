@@ -1,7 +1,6 @@
 """How the kit's commands end: a user's mistake is one line on standard error and a status that is not 0."""
 
 import errno
-import gc
 import os
 import re
 import sys
@@ -26,9 +25,6 @@ DISK_TROUBLES = {
 
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's main function and turn what a user can mend into one line; a bug keeps its traceback."""
-    # What was imported stays to the end: the garbage collector need not walk it, neither now and then nor when the process ends.
-    gc.freeze()
-    gc.enable()
     try:
         main()
     except LabError as error:
