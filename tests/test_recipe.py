@@ -25,7 +25,7 @@ from tutorial_lib.run_folder import (
     save_model,
     write_json,
 )
-from tutorial_lib.tuned import COURSE_MODEL, course_model
+from tutorial_lib.tuned import COURSE_MODEL, tuned_model
 
 TINY = PROFILES["tiny"]
 
@@ -394,7 +394,7 @@ def test_promised_room_is_enough_for_a_run(tmp_path, tiny_model, make_trainer):
     )
     weights = 4 * tiny_model.num_parameters()
     assert 6 * weights < written < 6 * weights * 1.3
-    assert training.BYTES_A_PARAMETER * tiny_model.num_parameters() == 7 * weights
+    assert training.BYTES_PER_PARAMETER * tiny_model.num_parameters() == 7 * weights
 
 
 def test_damaged_settings_are_refused(tmp_path):
@@ -576,7 +576,7 @@ def test_older_and_newer_files_are_never_mixed_in_a_model(tmp_path, tiny_model, 
         assert found in (older, newer) or "config.json" not in found, renames
 
 
-# --- course_model ----------------------------------------------------------------------------------------------------------------------
+# --- tuned_model ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["tiny", "fast", "article"])
@@ -595,20 +595,20 @@ def small_profile(request, tiny_model_folder, tmp_path, monkeypatch) -> Profile:
 def test_course_model_is_the_one_of_notebook_07(small_profile, tiny_model, tokenizer, capsys):
     made = small_profile.folder / COURSE_MODEL
     save_model(tiny_model, tokenizer, made)
-    assert course_model(small_profile) == made
+    assert tuned_model(small_profile) == made
     assert capsys.readouterr().out == ""  # nothing was trained
 
 
 def test_course_model_is_made_once_where_notebook_07_has_not_been_run(
     small_profile, tiny_model, capsys, monkeypatch
 ):
-    folder = course_model(small_profile)
+    folder = tuned_model(small_profile)
     assert "fine-tuning on 32 rows" in capsys.readouterr().out
     assert not same_weights(load_model(folder), tiny_model)
     monkeypatch.setattr(
         training, "_train_quick_model", lambda *arguments: pytest.fail("trained again")
     )
-    assert course_model(small_profile) == folder
+    assert tuned_model(small_profile) == folder
 
 
 # --- count_parameters ------------------------------------------------------------------------------------------------------------------

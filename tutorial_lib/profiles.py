@@ -24,7 +24,7 @@ class Profile:
         last_share: what share of it is left at the end.
         max_length: tokens a row is cut at.
         max_new_tokens: the longest answer that is generated.
-        quick_rows: how many rows train the stand-in that a notebook makes when 07 has not been run (``training.course_model``).
+        quick_rows: how many rows train the stand-in that a notebook makes when 07 has not been run (``training.tuned_model``).
         quick_batch_size: rows a device for that, in each of ``quick_accumulation_steps`` batches of an optimizer step.
         quick_learning_rate: its peak, decayed linearly to 0.
         fast: compute the same in less time, as notebook 12 explains it (``speed``).

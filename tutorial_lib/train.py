@@ -35,7 +35,7 @@ from tutorial_lib.recipe import build_trainer, training_arguments, whole_model
 from tutorial_lib.run_folder import (
     CHECKPOINTS_FOLDER,
     METRICS_FILE,
-    hold,
+    locked,
     prepare_output,
     save_model,
     write_json,
@@ -67,7 +67,7 @@ def _train(options: argparse.Namespace, state: PartialState, held: ExitStack) ->
         "max_steps": options.max_steps,
     }
     if state.is_main_process:
-        held.enter_context(hold(options.out))
+        held.enter_context(locked(options.out))
         prepare_output(options.out, settings, model.num_parameters(), resume=options.resume)
     state.wait_for_everyone()
     state.print(

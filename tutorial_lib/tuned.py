@@ -15,7 +15,7 @@ COURSE_MODEL = "07_trainer"  # where notebook 07 leaves its model
 QUICK_MODEL = "quick_model"
 
 
-def course_model(profile: Profile) -> Path:
+def tuned_model(profile: Profile) -> Path:
     """Return a fine-tuned model of this profile: the one that notebook 07 made, else a quick one made on the spot.
 
     The quick one learns from fewer rows (``profile.quick_rows``), in the fast way and with a small effective batch: seconds instead of

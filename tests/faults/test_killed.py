@@ -25,7 +25,7 @@ from tutorial_lib.errors import OutputError
 from tutorial_lib.models import load_model
 from tutorial_lib.profiles import get_profile
 from tutorial_lib.recipe import build_trainer, training_arguments
-from tutorial_lib.run_folder import hold
+from tutorial_lib.run_folder import locked
 
 STEPS = 16
 SEED = 20260
@@ -253,7 +253,7 @@ def test_in_a_thread_nothing_is_listened_to(make_trainer):
 
 
 def test_two_runs_into_one_folder(tiny_model_folder, data, tmp_path):
-    with hold(tmp_path / "out"), pytest.raises(OutputError, match="another run is training into"):
+    with locked(tmp_path / "out"), pytest.raises(OutputError, match="another run is training into"):
         train.main(options(tiny_model_folder, data, tmp_path / "out"))
     train.main(options(tiny_model_folder, data, tmp_path / "out"))  # and now it is free
 
@@ -264,5 +264,5 @@ def test_the_hold_of_a_killed_run_does_not_last(start, tiny_model_folder, data, 
     wait_for((out / ".lock").exists, process)
     process.kill()
     process.join()
-    with hold(out):
+    with locked(out):
         pass
