@@ -1,4 +1,4 @@
-"""What holds of the project as a whole: notebooks without outputs, imports one way, versions that agree, nothing of a single machine."""
+"""What holds of the project as a whole: clean notebooks, the file tree, imports one way, versions."""
 
 import ast
 import re
@@ -18,8 +18,6 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODULES = sorted((ROOT / "tutorial_lib").rglob("*.py"))
 PACKAGE = "tutorial_lib"
-MAX_CELL_LINES = 30  # of code; a cell that a learner reads at a glance
-MAX_FUNCTION_LINES = 20
 MODES_THAT_HIDE_FAILURES = ("allow_errors",)
 TAGS_THAT_HIDE_FAILURES = ("raises-exception", "skip-execution")
 
@@ -34,7 +32,7 @@ def tracked_files() -> list[Path]:
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-# --- notebooks ---------------------------------------------------------------------------------------------------------------------
+# --- notebooks -----------------------------------------------------------------------------------
 
 
 def name_of(path: Path) -> str:
@@ -75,16 +73,6 @@ def test_notebook_asks_for_the_kernel_that_the_setup_registers(notebook):
     assert notebook.metadata.kernelspec.name == "python3"
 
 
-def test_cells_are_short_enough_to_read(notebook):
-    for cell in code_cells(notebook):
-        assert len(cell.source.splitlines()) <= MAX_CELL_LINES, cell.source
-        for node in ast.walk(
-            ast.parse(re.sub(r"^[%!].*$", "pass", cell.source, flags=re.MULTILINE))
-        ):
-            if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
-
-
 def test_links_to_files_lead_somewhere(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -92,7 +80,7 @@ def test_links_to_files_lead_somewhere(notebook):
                 assert "://" in target or (ROOT / "notebooks" / target).exists(), target
 
 
-# --- the library -------------------------------------------------------------------------------------------------------------------
+# --- the library ---------------------------------------------------------------------------------
 
 
 def module_name(path: Path) -> str:
@@ -129,53 +117,51 @@ def test_imports_make_no_circle(lazy):
     assert [name for name in graph if name in reachable(graph, name)] == []
 
 
-# A module may import what stands in a lower layer, or beside it where that makes no circle.
-LAYERS = [
-    ("errors", "console", "profiles", "static", "fonts", "files"),
-    ("hub", "formatting", "processes", "launch", "checkpoints", "readers"),
-    ("models", "data", "inference", "objectives", "speed"),
-    ("evaluation", "training"),
-    ("whatif", "plots", "memory"),
-    ("views",),
-    ("widgets",),
-    ("dashboard",),
-    ("book",),
-    ("train", "chat", "course", "doctor", "pictures", "sharding", "stand_in"),
-]
+def tree() -> dict[str, str]:
+    """The annotated file tree of CONTRIBUTING: path -> what it says, in its order."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = re.search(r"```text\n(.*?)```", text, re.DOTALL)[1]
+    entries, folders = {}, []
+    for line in block.splitlines():
+        indent, name, words = re.match(r"( *)(\S+) *(.*)", line).groups()
+        folders = folders[: len(indent) // 2]
+        entries["".join([*folders, name])] = words
+        folders.append(name)
+    return entries
 
 
-def layer_of(module: str) -> int | None:
-    name = module.removeprefix(f"{PACKAGE}.")
-    return next((number for number, names in enumerate(LAYERS) if name in names), None)
+def test_the_tree_in_contributing_names_every_file_and_says_what_it_is():
+    entries = tree()
+    assert [path for path in entries if not (ROOT / path).exists()] == []
+    assert [path for path, words in entries.items() if not words] == []
+    described = [f"{PACKAGE}/", *(path for path in entries if path.startswith(f"{PACKAGE}/"))]
+    files = {path.relative_to(ROOT).as_posix() for path in MODULES}
+    not_named = {name for name in files if not name.endswith("__init__.py")} - set(described)
+    assert not_named == set()
+    top = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
+    assert {name for name in top if (ROOT / name).is_dir() and name[0] != "."} == {
+        path.rstrip("/") for path in entries if path.count("/") == 1 and path.endswith("/")
+    }
 
 
-def test_every_module_has_a_layer():
-    unplaced = [
-        path.stem
-        for path in (ROOT / PACKAGE).glob("*.py")
-        if path.stem != "__init__" and layer_of(path.stem) is None
+def test_modules_import_only_what_stands_above_them_in_the_tree():
+    order = [path.removesuffix(".py") for path in tree() if path.startswith(f"{PACKAGE}/")]
+
+    def position(module: str) -> int:
+        path = module.replace(".", "/")
+        return order.index(path if path in order else f"{path}/")
+
+    upward = [
+        f"{module_name(path)} imports {imported}"
+        for path in MODULES
+        if path.stem != "__init__" and path.parent.name not in ("exercises", "tinyworld", "book")
+        for imported in imports_of(path, lazy=True)
+        if position(imported) > position(module_name(path))
     ]
-    assert unplaced == []
+    assert upward == []
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in MODULES if path.parent.name == PACKAGE and path.stem != "__init__"],
-    ids=name_of,
-)
-def test_imports_go_one_way(path):
-    own = layer_of(path.stem)
-    for imported in imports_of(path, lazy=True):
-        if imported.startswith(f"{PACKAGE}.tinyworld"):
-            # Only who makes the data on demand knows that TinyWorld is there.
-            assert path.stem in ("data", "stand_in"), imported
-        else:
-            assert layer_of(imported) <= own, (
-                f"{path.stem} imports {imported}, which stands above it"
-            )
-
-
-# --- set-up ------------------------------------------------------------------------------------------------------------------------
+# --- set-up --------------------------------------------------------------------------------------
 
 
 @cache
@@ -228,38 +214,7 @@ def test_what_the_library_imports_is_declared():
                 )
 
 
-def test_make_alone_lists_every_target():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
-    listed = subprocess.run(
-        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert {line.split()[1] for line in listed.splitlines()} == targets
-    assert {"lab", "run", "test", "test-latest"} <= targets
-
-
-# --- every file --------------------------------------------------------------------------------------------------------------------
-
-# Written in two parts, so that this file does not hold what it looks for.
-OF_ONE_MACHINE = [
-    "/wo" + "rk/",
-    "/ro" + "ot/",
-    "/ho" + "me/",
-    "/tmp" + "/w",
-    "/opt" + "/pypi",
-    "file:" + "///opt",
-    "host" + "ed.org",
-]
-
-
-def text_files() -> list[Path]:
-    return [path for path in tracked_files() if path.suffix not in {".png", ".safetensors"}]
-
-
-def test_no_file_names_a_machine():
-    for path in text_files():
-        text = path.read_text(encoding="utf-8")
-        assert [sign for sign in OF_ONE_MACHINE if sign in text] == [], path
+# --- every file ----------------------------------------------------------------------------------
 
 
 def test_nothing_that_a_run_makes_is_tracked():
