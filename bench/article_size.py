@@ -1,7 +1,8 @@
-"""The article's size for real, on a machine without a GPU: 24 GB of memory, 4 GB of disk (15 with --save) and half an hour are needed.
+"""The article's size for real, on a machine without a GPU.
 
-``make bench-article``: the stand-in is made once, its 26,858 rows are tokenized in three ways, 1,000,000 rows are streamed, and
-``tutorial_lib.train --profile article`` takes 3 real optimizer steps while its memory is watched.
+``make bench-article`` writes the stand-in once, tokenizes its 26,858 rows in three ways, streams
+1,000,000 rows, and takes 3 real optimizer steps of ``tutorial_lib.train --profile article`` while
+it watches the memory. It needs 24 GB of memory, 15 GB of disk and half an hour.
 """
 
 import argparse
@@ -15,39 +16,37 @@ from itertools import chain, repeat
 from pathlib import Path
 
 import psutil
+import resident
 import torch
 from datasets import disable_progress_bars, load_dataset
+from stand_in import MODEL_FOLDER, ROWS_FILE, write_stand_in
 from transformers import AutoConfig, Trainer, TrainerCallback
 
+import tutorial_lib.recipe
 import tutorial_lib.train
 from tutorial_lib.data import load_instructions
 from tutorial_lib.formatting import encode_example
-from tutorial_lib.memory import GIB, Step, estimate_training_memory, peak_resident
 from tutorial_lib.models import load_tokenizer
 from tutorial_lib.profiles import runs_dir
-from tutorial_lib.scaling.article_size import MODEL_FOLDER, ROWS_FILE, make
+from tutorial_lib.run_folder import METRICS_FILE
+from tutorial_lib.scaling.step_memory import GIB, Step, estimate_training_memory
 
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
-    "MALLOC_ARENA_MAX": "1",
-    "MKL_DISABLE_FAST_MM": "1",
-}
 STEPS = 3
 STREAMED = 1_000_000
 PARTS = ("tokenize", "stream", "train")
 
 
 def tokenize(stand_in: Path) -> None:
-    """Rows a second of the article's map, row by row, of a batched one, and of two processes."""
+    """Rows per second of the article's map, row by row, of a batched one, and of two processes."""
     tokenizer = load_tokenizer(stand_in / MODEL_FOLDER)
     rows = load_instructions(stand_in / ROWS_FILE)
 
-    def one(row: dict) -> dict:
+    def encode_row(row: dict) -> dict:
         return encode_example(row, tokenizer)
 
-    def many(rows: dict) -> dict:
-        # The article's function on a thousand rows: prompts and responses in one call of the tokenizer each.
+    def encode_batch(rows: dict) -> dict:
+        # The article's function on a thousand rows: one call of the tokenizer for all prompts,
+        # one for all responses.
         columns = list(zip(rows["instruction"], rows["input"], rows["output"], strict=True))
         prompts = tokenizer(
             [f"Human: {i}\n{x}".strip() + "\n\nAssistant: " for i, x, _ in columns],
@@ -64,30 +63,24 @@ def tokenize(stand_in: Path) -> None:
         }
 
     ways = {
-        "one row at a time (the article's)": lambda: rows.map(
-            one, remove_columns=rows.column_names, load_from_cache_file=False
-        ),
-        "batched": lambda: rows.map(
-            many, batched=True, remove_columns=rows.column_names, load_from_cache_file=False
-        ),
-        "one row at a time, 2 processes": lambda: rows.map(
-            one, num_proc=2, remove_columns=rows.column_names, load_from_cache_file=False
-        ),
+        "one row at a time (the article's)": {"function": encode_row},
+        "batched": {"function": encode_batch, "batched": True},
+        "one row at a time, 2 processes": {"function": encode_row, "num_proc": 2},
     }
     results = {}
-    for name, run in ways.items():
+    for name, options in ways.items():
         start = time.perf_counter()
-        results[name] = run()
-        print(
-            f"{name:<36} {len(rows) / (time.perf_counter() - start):>8,.0f} rows a second",
-            flush=True,
+        results[name] = rows.map(
+            **options, remove_columns=rows.column_names, load_from_cache_file=False
         )
-    expected, *others = (made.to_dict() for made in results.values())
-    print("all the same rows:", all(made == expected for made in others))
+        speed = len(rows) / (time.perf_counter() - start)
+        print(f"{name:<36} {speed:>8,.0f} rows per second", flush=True)
+    expected, *others = (encoded.to_dict() for encoded in results.values())
+    print("all the same rows:", all(encoded == expected for encoded in others))
 
 
 def stream(stand_in: Path) -> None:
-    """Resident memory while a million rows of the stand-in, over and over, are read and tokenized as a stream."""
+    """Resident memory while a million rows, the stand-in's over and over, are streamed."""
     tokenizer = load_tokenizer(stand_in / MODEL_FOLDER)
     text = (stand_in / ROWS_FILE).read_text(encoding="utf-8").splitlines(keepends=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,18 +99,15 @@ def stream(stand_in: Path) -> None:
         for number, _ in enumerate(encoded, 1):
             if number % 100_000 == 0:
                 speed = number / (time.perf_counter() - start)
-                resident = psutil.Process().memory_info().rss
-                print(
-                    f"{number:>9,} rows, {resident / 2**20:,.0f} MiB resident, {speed:,.0f} a second",
-                    flush=True,
-                )
+                mebibytes = psutil.Process().memory_info().rss / 2**20
+                memory = f"{mebibytes:,.0f} MiB resident"
+                print(f"{number:>9,} rows, {memory}, {speed:,.0f} per second", flush=True)
 
 
 class Weigh(TrainerCallback):
-    """Notes what parameters, gradients and optimizer states take, when each step's gradients are there and when it has ended."""
+    """Records what parameters, gradients and optimizer states take in each step (bytes)."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self.parts: dict[str, int] = {}
 
     def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
@@ -133,65 +123,40 @@ class Weigh(TrainerCallback):
             t for s in optimizer.state.values() for t in s.values() if isinstance(t, torch.Tensor)
         )
         self.parts["optimizer states"] = sum(t.numel() * t.element_size() for t in states)
-        print(
-            f"after {state.global_step + 1} steps: peak {peak_resident() / GIB:.2f} GiB resident, swap {psutil.swap_memory().used}",
-            flush=True,
-        )
+        peak = f"peak {resident.peak_resident() / GIB:.2f} GiB resident"
+        swap = f"swap {psutil.swap_memory().used}"
+        print(f"after {state.global_step + 1} steps: {peak}, {swap}", flush=True)
 
 
 def train(stand_in: Path) -> None:
     """Three steps of 4 × 8 rows with the article's arguments; runs in a process of its own."""
     if "MALLOC_ARENA_MAX" not in os.environ:  # the allocator reads it when a process starts
-        subprocess.run(
-            [sys.executable, *sys.argv, "--only", "train"],
-            env={**os.environ, **ALLOCATOR},
-            check=True,
-        )
+        environment = {**os.environ, **resident.GIVE_MEMORY_BACK}
+        subprocess.run([sys.executable, *sys.argv, "--only", "train"], env=environment, check=True)
         return
-    weigh, build = Weigh(), tutorial_lib.train.build_trainer
+    weigh, build = Weigh(), tutorial_lib.recipe.build_trainer
 
     def build_weighed(*arguments: object, **options: object) -> Trainer:
         trainer = build(*arguments, **options)
         trainer.add_callback(weigh)
         return trainer
 
-    before = peak_resident()
-    tutorial_lib.train.build_trainer = build_weighed
+    before = resident.peak_resident()
+    tutorial_lib.recipe.build_trainer = build_weighed
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=stand_in.parent) as folder:
         model, rows = str(stand_in / MODEL_FOLDER), str(stand_in / ROWS_FILE)
-        few = [
-            "--max-steps",
-            str(STEPS),
-            "--logging-steps",
-            "1",
-            "--evaluation-rows",
-            "1",
-            "--max-new-tokens",
-            "4",
-            "--limit-rows",
-            "2000",
-        ]
-        tutorial_lib.train.main(
-            [
-                "--profile",
-                "article",
-                "--model",
-                model,
-                "--dataset",
-                rows,
-                "--out",
-                f"{folder}/out",
-                *few,
-            ]
-        )
-        figures = json.loads(Path(folder, "out", "metrics.json").read_text(encoding="utf-8"))
-    measured = peak_resident() - before
-    estimated = estimate_training_memory(
-        AutoConfig.from_pretrained(model), Step(4, 256, accumulation=8)
-    )
-    print(f"{STEPS} steps of 4 × 8 rows in {figures['train_seconds']:.0f} s ({time.perf_counter() - start:.0f} s with loading and saving), "
-          f"losses {figures['losses']}")  # fmt: skip
+        line = ["--profile", "article", "--model", model, "--dataset", rows]
+        line += ["--out", f"{folder}/out", "--max-steps", str(STEPS), "--logging-steps", "1"]
+        line += ["--evaluation-rows", "1", "--max-new-tokens", "4", "--limit-rows", "2000"]
+        tutorial_lib.train.main(line)
+        metrics = json.loads(Path(folder, "out", METRICS_FILE).read_text(encoding="utf-8"))
+    measured = resident.peak_resident() - before
+    step = Step(4, 256, accumulation=8)
+    estimated = estimate_training_memory(AutoConfig.from_pretrained(model), step)
+    seconds, total = metrics["train_seconds"], time.perf_counter() - start
+    print(f"{STEPS} steps of 4 × 8 rows in {seconds:.0f} s", end=" ")
+    print(f"({total:.0f} s with loading and saving), losses {metrics['losses']}")
     rest = estimated["peak"] - sum(estimated[part] for part in weigh.parts)
     figures = {part: (size, estimated[part]) for part, size in weigh.parts.items()}
     figures["all else"] = (measured - sum(weigh.parts.values()), rest)
@@ -205,19 +170,14 @@ def main() -> None:
     """Run all parts, or one."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=PARTS, help="one part of it")
-    parser.add_argument(
-        "--stand-in",
-        type=Path,
-        default=runs_dir() / "stand_in",
-        help="where the stand-in is, or is to be made",
-    )
+    folder = runs_dir() / "stand_in"
+    parser.add_argument("--stand-in", type=Path, default=folder, help="written if it is not there")
     options = parser.parse_args()
     if not (options.stand_in / MODEL_FOLDER / "model.safetensors").is_file():
-        make(options.stand_in)
+        write_stand_in(options.stand_in)
     disable_progress_bars()
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / GIB:.0f} GiB, torch {torch.__version__}"
-    )
+    machine = f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / GIB:.0f} GiB"
+    print(f"{time.strftime('%Y-%m-%d')}, {machine}, torch {torch.__version__}")
     for name, part in zip(PARTS, (tokenize, stream, train), strict=True):
         if options.only in (None, name):
             print(f"\n--- {name}", flush=True)

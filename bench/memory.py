@@ -1,6 +1,7 @@
-"""Estimated against measured peak memory, from 1 million to 751 million parameters: 24 GB, 5 minutes, and a quiet machine are needed.
+"""Estimated against measured peak memory, from 1 million to 751 million parameters.
 
-``make bench-memory``; ``--small`` leaves out what takes more than 2 GiB.
+``make bench-memory`` needs 24 GB, 5 minutes and a quiet machine; ``--small`` leaves out what
+takes more than 2 GiB.
 """
 
 import argparse
@@ -8,17 +9,18 @@ import platform
 import time
 
 import torch
-from transformers import BloomConfig
+from resident import measure_training_memory
 
-from tutorial_lib.memory import GIB, Step, estimate_training_memory, measure_training_memory
+from tutorial_lib.scaling.shapes import SHAPES, ModelShape
+from tutorial_lib.scaling.step_memory import GIB, Step, estimate_training_memory
 
-SHAPES = {  # vocabulary, hidden size, layers, heads
-    "1 M": (2_048, 128, 4, 4),
-    "6 M": (4_096, 256, 6, 8),
-    "17 M": (16_384, 384, 6, 6),
-    "27 M": (16_384, 512, 6, 8),
-    "109 M": (32_768, 768, 12, 12),
-    "751 M": (46_145, 1_536, 24, 16),
+MODELS = {
+    "1 M": ModelShape(2_048, 128, 4, 4),
+    "6 M": ModelShape(4_096, 256, 6, 8),
+    "17 M": ModelShape(16_384, 384, 6, 6),
+    "27 M": ModelShape(16_384, 512, 6, 8),
+    "109 M": ModelShape(32_768, 768, 12, 12),
+    "751 M": SHAPES["0.8 B"],
 }
 RUNS = [
     ("1 M", Step(32, 256)),
@@ -39,37 +41,25 @@ SMALL = 2 * GIB
 
 
 def main() -> None:
-    """Print a line a configuration, and the largest difference."""
+    """Print a line per configuration, and the largest difference."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--small", action="store_true", help="leave out what takes more than 2 GiB")
     small = parser.parse_args().small
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, torch {torch.__version__}"
-    )
+    processor = platform.processor() or platform.machine()
+    print(f"{time.strftime('%Y-%m-%d')}, {processor}, torch {torch.__version__}")
     worst = 0.0
     for name, step in RUNS:
-        vocabulary, hidden, layers, heads = SHAPES[name]
-        shape = {
-            "vocab_size": vocabulary,
-            "hidden_size": hidden,
-            "n_layer": layers,
-            "n_head": heads,
-        }
-        configuration = BloomConfig(**shape, hidden_dropout=0.0, attention_dropout=0.0)
+        configuration = MODELS[name].configuration()
         estimated = estimate_training_memory(configuration, step)["peak"]
         if small and estimated > SMALL:
             continue
         measured = measure_training_memory(configuration, step)
         difference = estimated / measured - 1
         worst = max(worst, abs(difference))
-        kind = f"{step.batch} × {step.length}, {step.precision}, {step.optimizer}" + (
-            ", foreach" if not step.fused else ""
-        )
-        kind += ", checkpointed" if step.checkpointing else ""
-        print(
-            f"{name:>6}  {kind:<52} estimated {estimated / GIB:6.3f}  measured {measured / GIB:6.3f} GiB  {difference:+.1%}",
-            flush=True,
-        )
+        kind = f"{step.batch} × {step.length}, {step.precision}, {step.optimizer}"
+        kind += ("" if step.fused else ", foreach") + ", checkpointed" * step.checkpointing
+        print(f"{name:>6}  {kind:<52} estimated {estimated / GIB:6.3f}", end="  ")
+        print(f"measured {measured / GIB:6.3f} GiB  {difference:+.1%}", flush=True)
     print(f"largest difference: {worst:.1%}")
 
 

@@ -1,8 +1,10 @@
-"""One run of one recipe, in a process of its own, until it answers 90 % of held-out questions in both languages: figures as a line of JSON.
+"""One run of one recipe until it answers 90 % of held-out questions in both languages.
 
-``python bench/recipes.py RECIPE --seed N``; ``speed.py`` runs them all, in turn. All start from the shipped base and the same rows,
-already loaded, and are asked the same questions after every 240 rows; the clock runs from there on, tokenizing included, asking excluded.
-Each is given TinyWorld's learning rate, since no default was chosen for so small a model; what else is "tuned" stands in RECIPES.
+``python bench/recipes.py RECIPE --seed N`` prints its figures as a line of JSON; ``speed.py`` runs
+all recipes, in turn. All start from the shipped base and the same rows, already loaded, and are
+asked the same questions after every 240 rows. The clock runs from there on, tokenizing included,
+asking excluded. Each has TinyWorld's learning rate, since no default was chosen for so small a
+model; what else is "tuned" is in RECIPES.
 """
 
 import argparse
@@ -18,6 +20,7 @@ BORN = time.perf_counter()  # before the imports that take most of a start
 
 import torch  # noqa: E402
 from datasets import Dataset, disable_progress_bars  # noqa: E402
+from resident import peak_resident  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 from transformers import (  # noqa: E402
     DataCollatorForSeq2Seq,
@@ -32,7 +35,6 @@ from tutorial_lib.data import encode_dataset, load_splits  # noqa: E402
 from tutorial_lib.evaluation import exact_match  # noqa: E402
 from tutorial_lib.formatting import IGNORE_INDEX, encode_example, format_prompt  # noqa: E402
 from tutorial_lib.inference import answer  # noqa: E402
-from tutorial_lib.memory import peak_resident  # noqa: E402
 from tutorial_lib.models import load_model, load_tokenizer  # noqa: E402
 from tutorial_lib.profiles import PROFILES  # noqa: E402
 from tutorial_lib.recipe import build_trainer, training_arguments  # noqa: E402
@@ -52,7 +54,7 @@ QUIET = {
 
 
 class Watch:
-    """Stops the clock to ask, counts what is computed on, and says when it is enough."""
+    """Stops the clock to ask, counts what the model computes, and decides when it is enough."""
 
     def __init__(
         self,
@@ -62,13 +64,8 @@ class Watch:
         limit: float,
         to_the_end: bool,
     ) -> None:
-        self.model, self.tokenizer, self.questions, self.limit, self.to_the_end = (
-            model,
-            tokenizer,
-            questions,
-            limit,
-            to_the_end,
-        )
+        self.model, self.tokenizer, self.questions = model, tokenizer, questions
+        self.limit, self.to_the_end = limit, to_the_end
         self.begin, self.asking = time.perf_counter(), 0.0
         self.start_up = self.reached = None
         self.positions = self.padding = self.supervised = self.rows = self.asked_at = 0
@@ -80,7 +77,7 @@ class Watch:
         return time.perf_counter() - self.begin - self.asking
 
     def count(self, batch: Mapping[str, torch.Tensor]) -> None:
-        """Note one batch, as the model will get it."""
+        """Count one batch, as the model will get it."""
         labels = batch["labels"]
         self.positions += labels.numel()
         self.padding += int((batch["attention_mask"] == 0).sum())
@@ -88,7 +85,7 @@ class Watch:
         self.rows += len(labels)
 
     def step(self) -> bool:
-        """After an optimizer step: ask if it is time to; return whether to go on."""
+        """After an optimizer step: ask if it is time to ask; return whether to go on."""
         if self.start_up is None:
             self.start_up = time.perf_counter() - BORN
         if self.to_the_end:
@@ -124,7 +121,7 @@ class Watching(TrainerCallback):
 
 
 class Counting:
-    """A collator that tells a Watch what it makes."""
+    """A collator that lets a Watch count its batches."""
 
     def __init__(self, collator: Callable, watch: Watch) -> None:
         self.collator, self.watch = collator, watch
@@ -137,7 +134,7 @@ class Counting:
 
 
 def one_row_map(rows: Dataset, tokenizer: object) -> Dataset:
-    """The article's preprocessing: one row at a time; rows that leave nothing to learn are left out here too."""
+    """The article's preprocessing, row by row; rows without a supervised token are left out."""
     encoded = rows.map(
         partial(article_row, tokenizer=tokenizer),
         remove_columns=rows.column_names,
@@ -184,7 +181,10 @@ def article(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> None:
 
 
 def trl(rows: Dataset, tokenizer: object, watch: Watch, seed: int, **options: object) -> None:
-    """(b) TRL's SFTTrainer on the article's ids: its own would put another token at the prompt's end than generation starts from."""
+    """(b) TRL's SFTTrainer on the article's ids.
+
+    With its own, a prompt would end with another token than generation starts from.
+    """
     from trl import SFTConfig, SFTTrainer
 
     def ids_and_mask(row: Mapping) -> dict[str, list]:
@@ -210,7 +210,10 @@ def trl(rows: Dataset, tokenizer: object, watch: Watch, seed: int, **options: ob
 
 
 def plain_loop(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> None:
-    """(c) A plain loop as in chapter 7 of "Build a Large Language Model (From Scratch)": batches of 8, AdamW, padding to the longest."""
+    """(c) A plain loop as in chapter 7 of "Build a Large Language Model (From Scratch)".
+
+    Batches of 8, AdamW, padding to the longest.
+    """
     encoded = [
         encode_example(row, tokenizer, 256)
         for row in rows
@@ -244,8 +247,9 @@ def ours(rows: Dataset, tokenizer: object, watch: Watch, seed: int) -> None:
     trainer.train()
 
 
-# What TRL advises on speed and memory and is right here: its packing and padding-free batches need FlashAttention, and with Bloom rows
-# would read each other. Length grouping is transformers' own; whoever knows it gets the second tuned one.
+# What TRL advises on speed and memory and is right here: its packing and padding-free batches need
+# FlashAttention; in Bloom, rows would read each other. Length grouping is transformers' own; if
+# you know it, you get the second tuned one.
 TUNED = {
     "bf16": True,
     "gradient_checkpointing": False,
@@ -267,11 +271,11 @@ RECIPES: Mapping[str, Callable] = {
 
 def choose_questions(held_out: Dataset) -> list[dict]:
     """The same for all recipes and seeds: half of them in each language."""
-    asked = [row for row in held_out if row["task"] == "relation"]
+    questions = [row for row in held_out if row["task"] == "relation"]
     return [
         row
         for language in ("zh", "en")
-        for row in [row for row in asked if row["language"] == language][: QUESTIONS // 2]
+        for row in [row for row in questions if row["language"] == language][: QUESTIONS // 2]
     ]
 
 
@@ -280,9 +284,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument(
-        "--limit", type=float, default=300, help="seconds after which it is given up"
-    )
+    parser.add_argument("--limit", type=float, default=300, help="seconds after which it stops")
     parser.add_argument(
         "--to-the-end",
         action="store_true",
@@ -292,11 +294,8 @@ def main() -> None:
     disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    tokenizer, model, splits = (
-        load_tokenizer("tinyworld"),
-        load_model("tinyworld"),
-        load_splits("tinyworld"),
-    )
+    tokenizer, model = load_tokenizer("tinyworld"), load_model("tinyworld")
+    splits = load_splits("tinyworld")
     rows = splits["train"].select_columns(["instruction", "input", "output"])
     set_seed(options.seed)
     watch = Watch(
@@ -308,32 +307,24 @@ def main() -> None:
     if options.to_the_end:
         watch.ask()
         all_tasks = share_of_all_tasks(splits["held_out"], model, tokenizer)
-    print(
-        json.dumps(
-            {
-                **figures(watch, seconds),
-                "all_tasks": all_tasks,
-                "recipe": options.recipe,
-                "seed": options.seed,
-            }
-        )
-    )
+    run = {"all_tasks": all_tasks, "recipe": options.recipe, "seed": options.seed}
+    print(json.dumps({**figures(watch, seconds), **run}))
 
 
 def share_of_all_tasks(held_out: Dataset, model: torch.nn.Module, tokenizer: object) -> float:
-    """Exact match on 1,000 held-out rows of every kind (0 to 1): what the questions about facts leave out."""
+    """Exact match (0 to 1) on 1,000 held-out rows of every kind, not only about facts."""
     rows = held_out.shuffle(seed=0).select(range(1_000)).to_list()
     return exact_match(rows, answer(rows, model, tokenizer, progress=False), by=())[()].share
 
 
 def figures(watch: Watch, seconds: float) -> dict[str, object]:
-    """What a run is remembered by."""
+    """What a run reports."""
     return {
         "reached": watch.reached,
         "seconds": seconds,
         "shares": watch.shares,
         "rows": watch.rows,
-        "supervised_tokens_a_second": watch.supervised / seconds,
+        "supervised_tokens_per_second": watch.supervised / seconds,
         "padding": watch.padding / watch.positions,
         "start_up": watch.start_up,
         "peak_bytes": peak_resident(),

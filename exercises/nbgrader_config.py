@@ -1,4 +1,7 @@
-"""nbgrader's settings for this course; its commands are run in this folder, and it defines get_config."""
+"""nbgrader's settings; `python -m tutorial_lib.exercises release --nbgrader` copies this file.
+
+nbgrader defines get_config.
+"""
 
 c = get_config()  # noqa: F821
 

@@ -1,4 +1,4 @@
-"""What several test modules use: the shipped tokenizer, model and data, a random tiny model, and a runs folder of their own."""
+"""What many test modules use: the shipped tokenizer, model and data, and a random tiny model."""
 
 import gc
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from transformers import BloomConfig, BloomForCausalLM, PreTrainedModel, PreTrai
 from tutorial_lib.data import load_splits
 from tutorial_lib.models import load_model, load_tokenizer
 
-disable_progress_bars()  # of `Dataset.map`: hundreds of them would hide what a failing test says
+disable_progress_bars()  # of `Dataset.map`: hundreds of them would hide a failing test's output
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with a slow test come first: two processes share the files, and the longest would otherwise be left over at the end."""
+    """Run files with a slow test first: two processes share the files."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays to the end: the garbage collector need not walk it again, not even when the process ends."""
+    """Exclude imported modules from garbage collection: they live until the process ends."""
     gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test writes into the checkout's ``runs``, and no setting of the learner's shell reaches a test."""
+    """Keep tests out of the checkout's ``runs``, and the learner's settings out of tests."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUTORIAL_RUNS", str(folder))
@@ -59,7 +59,7 @@ def splits(own_runs_folder: Path) -> DatasetDict:
 def tiny_model_folder(
     tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A Bloom of 2 random layers with the shipped tokenizer, as ``save_pretrained`` writes it; read-only: copy it to damage it."""
+    """A random Bloom of 2 layers with the shipped tokenizer; read-only: copy it to damage it."""
     config = BloomConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -82,5 +82,5 @@ def tiny_model_folder(
 
 @pytest.fixture
 def tiny_model(tiny_model_folder: Path) -> PreTrainedModel:
-    """The random tiny model, loaded afresh for each test: free to be trained or bent."""
+    """The random tiny model, loaded afresh for each test: free to be trained or changed."""
     return load_model(tiny_model_folder)

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on localhost: what the real one can't be asked in a test, this one answers."""
+"""A stand-in for the Hugging Face hub on localhost, which fails where a test wants it to."""
 
 import json
 import threading
@@ -18,9 +18,13 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """The few routes of the hub that the libraries use, on localhost.
 
-    `repositories` maps ``models/owner/name`` or ``datasets/owner/name`` to a folder; `requests` notes what was asked, and `ranges` from
-    which byte on, where somebody asked for a part; `failure`, if set, is the status of every answer. The next `cuts` answers that hold
-    more of the file `cut_file` than `cut_after` bytes end there, and the connection with them.
+    Attributes:
+        repositories: a folder for each ``models/owner/name`` and ``datasets/owner/name``.
+        requests: the log of all requests.
+        ranges: the first byte of each request for a part of a file.
+        failure: if set, the status of every answer.
+        cuts: how many answers will break: those that hold more bytes of the file `cut_file` than
+            `cut_after` end there, and the connection with them.
     """
 
     repositories: Mapping[str, Path]

@@ -1,4 +1,4 @@
-"""The static site: links and pictures resolve, nothing comes from elsewhere, widgets are there as pictures; and the README's pictures."""
+"""The static site: links, pictures, no network, widgets as pictures; and the README's pictures."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from PIL import Image
 
-from tutorial_lib.book import MARKER, build_book
+from tutorial_lib.book.site import MARKER, build_book
 from tutorial_lib.errors import LabError, OutputError
 from tutorial_lib.publish.readme_pictures import write_pictures
 from tutorial_lib.publish.without_kernel import WIDGET, static_copy
@@ -53,12 +53,15 @@ def checkout(tmp_path) -> Path:
     )
     (root / "exercises" / "README.md").write_text(exercises)
     (root / "exercises" / "data.csv").write_text("a,b\n1,2\n")
+    curve = f'<img alt="a curve" src="data:image/png;base64,{png("green")}">'
     first = [
         V4.new_markdown_cell(
-            "# 01 · First (第一)\n\n**You will be able to** read. Go to [a part](02_second.ipynb#A-part)."
+            "# 01 · First (第一)\n\n**You will be able to** read. "
+            "Go to [a part](02_second.ipynb#A-part)."
         ),
         V4.new_markdown_cell(
-            "## Loss (损失)\n\n<details><summary>A. fold</summary>inside the fold</details>\n\n[data](../exercises/data.csv)"
+            "## Loss (损失)\n\n<details><summary>A. fold</summary>inside the fold</details>\n\n"
+            "[data](../exercises/data.csv)"
         ),
         cell("print('hi')", [V4.new_output("stream", name="stdout", text="hi <b>there</b>\n")]),
         cell(
@@ -66,15 +69,7 @@ def checkout(tmp_path) -> Path:
             [V4.new_output("stream", name="stderr", text="Loading weights 100%\n"), widget()],
         ),
         cell("view()", [widget(image_png=png("blue"))], tags=["view", "picture-blue"]),
-        cell(
-            "dash()",
-            [
-                widget(
-                    text_html=f'<p>twin</p><img alt="a curve" src="data:image/png;base64,{png("green")}">'
-                )
-            ],
-            tags=["dashboard"],
-        ),
+        cell("dash()", [widget(text_html=f"<p>twin</p>{curve}")], tags=["dashboard"]),
     ]
     second = [
         V4.new_markdown_cell(
@@ -142,6 +137,10 @@ def test_the_course_can_be_walked_through(book):
     for name in ("01_first.html", "02_second.html"):
         sidebar = pages[name].find("nav")
         assert sidebar.find("a", attrs={"aria-current": "page"})["href"] == name
+        headings = {f"#{tag['id']}" for tag in pages[name].find("main").find_all("h2")}
+        assert (
+            headings == {a["href"] for a in sidebar.find_all("a") if a["href"][0] == "#"} != set()
+        )
         assert {"01_first.html", "02_second.html"} <= {
             link["href"] for link in sidebar.find_all("a")
         }
@@ -165,8 +164,8 @@ def test_a_widget_is_shown_by_its_twin_and_noise_is_left_out(book):
 def test_the_search_index_has_each_section_with_its_place(book):
     script = (book / MARKER).read_text(encoding="utf-8")
     sections = json.loads(script.removeprefix("const SECTIONS = ").rstrip().removesuffix(";"))
-    [found] = [section for section in sections if "掩码" in section["text"]]
-    assert found["url"] == "02_second.html#A-part"
+    [section] = [section for section in sections if "掩码" in section["text"]]
+    assert section["url"] == "02_second.html#A-part"
     assert [section["url"] for section in sections if "inside the fold" in section["text"]] == [
         "01_first.html#Loss-(损失)"
     ]
@@ -187,7 +186,7 @@ def test_an_older_book_is_replaced_and_anything_else_is_not(checkout, book, tmp_
     assert not (book / "old.html").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("all my work")
-    with pytest.raises(OutputError, match="no book"):
+    with pytest.raises(OutputError, match="not a book"):
         build_book(checkout, checkout / "executed", tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "all my work"
 
@@ -239,7 +238,7 @@ def test_a_static_copy_leaves_the_notebook_as_it_was(checkout):
     assert "widgets" not in copied.metadata
 
 
-# --- the README's pictures -----------------------------------------------------------------------------------------------------------
+# --- the README's pictures ----------------------------------------------------------------------
 
 
 def test_pictures_are_taken_from_tagged_cells(checkout, tmp_path):
@@ -255,7 +254,7 @@ def test_pictures_are_taken_from_tagged_cells(checkout, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda n: n.cells[2].update(outputs=[]), "02_second.ipynb, cell 2 is tagged"),
+        (lambda n: n.cells[2].update(outputs=[]), "02_second.ipynb, cell 2 has a picture tag"),
         (lambda n: n.cells[2].metadata.update(tags=["picture-blue"]), "another cell"),
     ],
 )
@@ -275,8 +274,8 @@ def test_the_readme_shows_the_pictures_that_the_notebooks_make():
     tags = [
         tag.removeprefix("picture-")
         for path in (root / "notebooks").glob("*.ipynb")
-        for made in nbformat.read(path, as_version=4).cells
-        for tag in made.metadata.get("tags", [])
+        for notebook_cell in nbformat.read(path, as_version=4).cells
+        for tag in notebook_cell.metadata.get("tags", [])
         if tag.startswith("picture-")
     ]
     in_readme = re.findall(

@@ -1,25 +1,24 @@
-"""``python -m tutorial_lib.course`` on small notebooks: what runs beside what, what is kept, and what happens when one fails."""
+"""``python -m tutorial_lib.course`` on small notebooks: what runs when, and what is kept."""
 
 import os
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
 
-VARIABLES = "os.environ.get('OMP_NUM_THREADS', '-') + ' ' + os.environ.get('MALLOC_MMAP_MAX_', '-')"
-WRITE = f"import os, time\nopen('log', 'a').write('{{name}} {{mark}} ' + {VARIABLES} + '\\n')"
+THREADS = "os.environ.get('OMP_NUM_THREADS', '-')"
+WRITE = f"import os, time\nopen('log', 'a').write('{{name}} {{mark}} ' + {THREADS} + '\\n')"
 
 
-def write(folder, name, *cells):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
+def write(folder, name, *cells, tags=(), **needs):
+    """Write a notebook of these code cells; `needs` is its metadata for the course."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell, metadata={"tags": list(tags)}) for cell in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}, "lab": needs},
+    )
     nbformat.write(notebook, folder / f"{name}.ipynb")
-    return notebook
 
 
 def log(name, seconds=0):
@@ -50,27 +49,36 @@ def run(folder, *arguments, **variables):
     )
 
 
-def test_two_at_a_time_08_after_07_and_those_that_measure_alone(folder):
-    for name, seconds in (("01_a", 0), ("07_b", 12), ("08_c", 0), ("12_d", 0)):
-        write(folder, name, *log(name, seconds))
+def test_two_at_a_time_one_after_another_where_it_says_so_and_those_that_measure_alone(folder):
+    write(folder, "01_a", *log("01_a"))
+    write(folder, "07_b", *log("07_b", 12))
+    write(folder, "08_c", *log("08_c"), after="07")
+    write(folder, "10_d", *log("10_d"), alone=True)
+    write(folder, "11_e", *log("11_e"))
     done = run(folder)
     assert done.returncode == 0, done.stderr
     events = [line.split() for line in (folder / "log").read_text().splitlines()]
-    order = [f"{name} {mark}" for name, mark, *_ in events]
+    order = [f"{name} {mark}" for name, mark, _ in events]
     assert order.index("01_a begins") < order.index("07_b ends"), "01 does not wait for 07"
+    assert order.index("11_e begins") < order.index("07_b ends"), "nor does 11"
     assert order.index("07_b ends") < order.index("08_c begins")
-    assert order[-2:] == ["12_d begins", "12_d ends"]
-    threads = {name: number for name, _, number, _ in events}
-    assert threads["12_d"] == "-", "all cores"
-    assert {threads[name] for name in ("01_a", "07_b", "08_c")} == {str(os.cpu_count() // 2)}
-    memory = {name: blocks for name, _, _, blocks in events}
-    assert (memory["07_b"], memory["12_d"]) == ("0", "-"), (
-        "freed memory is kept, but not where that is measured"
-    )
-    assert "4 notebooks" in done.stdout
+    assert order[-2:] == ["10_d begins", "10_d ends"]
+    threads = {name: number for name, _, number in events}
+    assert threads.pop("10_d") == "-", "all cores"
+    assert set(threads.values()) == {str(os.cpu_count() // 2)}
+    assert "5 notebooks" in done.stdout
     executed = nbformat.read(folder.parent / "runs/course/08_c.ipynb", as_version=4)
     assert executed.cells[0].execution_count == 1
     assert (folder.parent / "runs/course/08_c.html").is_file()
+
+
+def test_a_notebook_does_not_wait_for_one_that_was_not_chosen(folder):
+    write(folder, "07_b", *log("07_b"))
+    write(folder, "08_c", *log("08_c"), after="07")
+    write(folder, "09_d", *log("09_d"))
+    assert run(folder, "09", "08_c.ipynb").returncode == 0
+    names = {line.split()[0] for line in (folder / "log").read_text().splitlines()}
+    assert names == {"08_c", "09_d"}
 
 
 def test_the_article_profile_runs_one_after_the_other_in_order(folder):
@@ -83,9 +91,7 @@ def test_the_article_profile_runs_one_after_the_other_in_order(folder):
 
 def test_the_table_is_printed_at_the_end(folder):
     write(folder, "00_first")
-    notebook = write(folder, "08_table", "print('before  after')")
-    notebook.cells[0].metadata.tags = ["before-after"]
-    nbformat.write(notebook, folder / "08_table.ipynb")
+    write(folder, "08_table", "print('before  after')", tags=["before-after"])
     done = run(folder)
     assert done.stdout.endswith("before  after\n")
 
@@ -93,14 +99,16 @@ def test_the_table_is_printed_at_the_end(folder):
 def test_a_failing_cell_ends_the_others_and_is_kept_with_its_error(folder):
     write(folder, "01_wrong", "1 / 0")
     write(folder, "07_long", *log("07_long", 300))
+    write(folder, "08_next", *log("08_next"), after="07")
+    begin = time.monotonic()
     done = run(folder)
+    assert time.monotonic() - begin < 100
     assert done.returncode == 1
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .startswith("error: 01_wrong.ipynb failed: ZeroDivisionError")
-    )
-    assert "07_long ends" not in (folder / "log").read_text()
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: 01_wrong.ipynb failed: ZeroDivisionError")
+    events = (folder / "log").read_text() if (folder / "log").exists() else ""
+    assert "07_long ends" not in events
+    assert "08_next" not in events
     executed = nbformat.read(folder.parent / "runs/course/01_wrong.ipynb", as_version=4)
     assert executed.cells[0].outputs[0].ename == "ZeroDivisionError"
 
@@ -110,3 +118,9 @@ def test_an_unknown_notebook_is_named(folder):
     done = run(folder, "99")
     assert done.returncode == 1
     assert "no notebook '99': choose from 01_a" in done.stderr
+
+
+def test_a_folder_without_notebooks_is_named(folder):
+    done = run(folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: no notebooks in {folder}")

@@ -1,15 +1,16 @@
+import contextlib
 import csv
 import json
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import datasets
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tutorial_lib import data
 from tutorial_lib.data import (
     COLUMNS,
     MAX_CHARACTERS,
@@ -36,7 +37,7 @@ STRINGS = Features({column: Value("string") for column in COLUMNS})
 
 @pytest.fixture(scope="module", autouse=True)
 def own_datasets_cache(tmp_path_factory):
-    """`load_dataset` copies what it reads into its cache; not into the one of this machine's user."""
+    """`load_dataset` copies what it reads into its cache; here not into the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets_cache")
@@ -89,7 +90,7 @@ def dataset(*rows: dict) -> Dataset:
     )
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------------------------
+# --- reading -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -147,7 +148,7 @@ def test_csv_rows_with_too_many_cells_are_refused(tmp_path):
         load_instructions(tmp_path / "data.csv")
 
 
-def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+def test_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
     for name in ("data.csv", "data.json", "data.jsonl"):
         path = WRITERS[name](tmp_path / name, ROWS)
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
@@ -194,7 +195,7 @@ def test_our_columns_come_first_and_further_ones_are_kept(tmp_path):
     assert loaded.to_list() == rows
 
 
-# --- naming columns --------------------------------------------------------------------------------------------------------------------
+# --- naming columns ------------------------------------------------------------------------------
 
 
 def test_other_column_names_are_mapped(tmp_path):
@@ -216,7 +217,7 @@ def test_missing_input_column_can_be_declared(tmp_path):
     assert loaded.features == STRINGS
 
 
-def test_mapped_column_takes_the_place_of_one_that_has_our_name(tmp_path):
+def test_mapped_column_replaces_one_that_has_our_name(tmp_path):
     path = write_json(
         tmp_path / "data.json",
         [{"instruction": "?", "input": "", "output": "draft", "final": "Nile"}],
@@ -272,12 +273,12 @@ def test_input_column_that_is_there_can_be_left_empty(tmp_path):
         {"instruction": "input", "input": "instruction"},
     ],
 )
-def test_columns_can_change_places(tmp_path, mapping):
+def test_columns_can_be_swapped(tmp_path, mapping):
     loaded = load_instructions(write_json(tmp_path / "data.json", ROWS[1:2]), columns=mapping)
     assert loaded.to_list() == [{ours: ROWS[1][mapping.get(ours, ours)] for ours in COLUMNS}]
 
 
-# --- rows that can't be used -----------------------------------------------------------------------------------------------------------
+# --- rows that can't be used ---------------------------------------------------------------------
 
 LONG = "x" * (MAX_CHARACTERS + 1)
 
@@ -431,7 +432,7 @@ def test_json_rows_may_have_their_columns_in_any_order_and_lack_a_further_one(tm
     ]
 
 
-# --- sources that are no data set ------------------------------------------------------------------------------------------------------
+# --- sources that are not a data set -------------------------------------------------------------
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -488,14 +489,14 @@ def folder_with_other_files(path: Path) -> Path:
         ),
         ("damaged.parquet", parquet_cut_in_half, "can't be read as a data set"),
         ("notes.txt", lambda path: write(path, "abc"), "give a .json, .jsonl, .csv, .parquet file"),
-        ("folder", folder_with_other_files, "is no data set"),
-        ("folder.json", folder_with_other_files, "is no data set"),
+        ("folder", folder_with_other_files, "is not a data set"),
+        ("folder.json", folder_with_other_files, "is not a data set"),
         ("half_folder", folder_without_its_rows, ""),
         ("missing", lambda path: path, "there is no such file or folder"),
         ("missing.json", lambda path: path, "there is no such file or folder"),
     ],
 )
-def test_source_that_is_no_data_set_is_an_error_of_one_line_that_names_it(
+def test_source_that_is_not_a_data_set_is_an_error_of_one_line_that_names_it(
     tmp_path, name, make: Callable[[Path], Path], message
 ):
     source = make(tmp_path / name)
@@ -506,7 +507,7 @@ def test_source_that_is_no_data_set_is_an_error_of_one_line_that_names_it(
     assert "\n" not in str(raised.value)
 
 
-# --- splits ----------------------------------------------------------------------------------------------------------------------------
+# --- splits --------------------------------------------------------------------------------------
 
 
 def numbered(count: int) -> list[dict]:
@@ -587,27 +588,13 @@ def test_tinyworld_is_made_once_in_the_runs_folder(own_runs_folder, splits):
     ] == []  # nothing half-made is left beside it
 
 
-@pytest.mark.parametrize("changed", ["wordings.toml", "instructions.py", "facts/animals.csv"])
-def test_data_made_by_another_version_of_the_kit_is_not_used(tmp_path, monkeypatch, changed):
-    shutil.copytree(
-        Path(data.__file__).parent / "tinyworld",
-        tmp_path / "tinyworld",
-        ignore=shutil.ignore_patterns("base*"),
-    )
-    monkeypatch.setattr(data, "__file__", str(tmp_path / "data.py"))
-    before = tinyworld_folder()
-    with (tmp_path / "tinyworld" / changed).open("a", encoding="utf-8") as file:
-        file.write("\n")
-    assert tinyworld_folder() != before
-
-
 @pytest.mark.parametrize("source", ["tinyworld:x", "tinyworld:-1", "tinyworld:1.5"])
 def test_seed_of_tinyworld_is_a_whole_number(source):
     with pytest.raises(DataError, match="must be a whole number"):
         load_instructions(source)
 
 
-# --- find_problems ---------------------------------------------------------------------------------------------------------------------
+# --- find_problems -------------------------------------------------------------------------------
 
 
 def test_good_rows_have_no_problem(splits):
@@ -637,7 +624,7 @@ def test_every_planted_problem_is_found_and_nothing_else():
     assert [problem.row for problem in find_problems(rows)] == sorted(bad)
 
 
-# --- encode_dataset --------------------------------------------------------------------------------------------------------------------
+# --- encode_dataset ------------------------------------------------------------------------------
 
 WIDE = [
     {"instruction": "Name a river.", "input": "", "output": "Nile"},
@@ -655,7 +642,7 @@ WIDE = [
 
 @pytest.mark.parametrize("keep_end", [False, True])
 def test_rows_are_encoded_left_out_and_counted_one_by_one_like_encode_example(tokenizer, keep_end):
-    """Over all lengths that matter: the rows, the dead and the cut are those that `encode_example` and the whole lengths tell."""
+    """For every relevant length: the same rows, dead rows and cut rows as one by one."""
     rows = Dataset.from_list(WIDE)
     whole = [len(encode_example(row, tokenizer, 10_000)["input_ids"]) for row in WIDE]
     seen = set()
@@ -676,6 +663,28 @@ def test_rows_are_encoded_left_out_and_counted_one_by_one_like_encode_example(to
     assert seen >= {(True, True), (False, True), (False, False)}
 
 
+TEXT = st.text(max_size=60)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.tuples(TEXT, TEXT, st.text(min_size=1, max_size=60)), min_size=1, max_size=8),
+    max_length=st.integers(8, 60),
+    keep_end=st.booleans(),
+)
+def test_any_rows_are_encoded_like_encode_example(rows, max_length, keep_end, tokenizer):
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    encoded = encode_dataset(Dataset.from_list(rows), tokenizer, max_length, keep_end=keep_end)
+    expected = {}
+    for number, row in enumerate(rows):
+        with contextlib.suppress(NoSupervisedTokenError):
+            expected[number] = encode_example(row, tokenizer, max_length, keep_end=keep_end)
+    assert encoded.dataset.to_list() == list(expected.values())
+    assert set(encoded.dead) == set(range(len(rows))) - set(expected)
+    whole = [encode_example(row, tokenizer, 10_000)["input_ids"] for row in rows]
+    assert encoded.cut == sum(len(whole[number]) > max_length for number in expected)
+
+
 def test_tinyworld_is_encoded_like_encode_example(tokenizer, splits):
     rows = splits["held_out"].select(range(0, len(splits["held_out"]), 20))
     encoded = encode_dataset(rows, tokenizer)
@@ -689,7 +698,8 @@ def test_report_tells_the_rows_that_were_left_out(tokenizer):
     encoded = encode_dataset(rows, tokenizer, 32)
     assert encoded.dead == tuple(range(1, 24, 2))
     assert str(encoded) == (
-        "12 rows encoded, 0 of them with a cut answer; 12 left out, no room for an answer (rows 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, …)"
+        "12 rows encoded, 0 of them with a cut answer; 12 left out, no room for an answer "
+        "(rows 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, …)"
     )
 
 
@@ -704,6 +714,11 @@ def test_report_without_rows_left_out(tokenizer):
 def test_row_that_can_not_be_used_stops_the_encoding_and_is_named(tokenizer):
     with pytest.raises(RowError, match=r"^row 3: column 'output' is empty"):
         encode_dataset(dataset({}, {}, {}, {"output": ""}), tokenizer)
+
+
+def test_bad_row_far_down_is_named(tokenizer):
+    with pytest.raises(RowError, match=r"^row 1001: column 'output' is empty"):
+        encode_dataset(dataset(*[{}] * 1_001, {"output": ""}), tokenizer)
 
 
 def test_columns_of_the_data_set_do_not_get_in_the_way(tokenizer):
@@ -734,12 +749,12 @@ def test_first_thousand_rows_may_be_left_out(tokenizer):
 def test_changed_encoding_is_not_answered_from_a_cache(tokenizer, tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "data", ROWS)
     assert -100 in encode_dataset(load_from_disk(str(folder)), tokenizer).dataset[0]["labels"]
-    # What a learner does who edits formatting.py between two runs: `encode_example` has its name, and does something else.
+    # A learner edits formatting.py between two runs: `encode_example` keeps its name.
     monkeypatch.setattr("tutorial_lib.formatting.IGNORE_INDEX", -1)
     assert -1 in encode_dataset(load_from_disk(str(folder)), tokenizer).dataset[0]["labels"]
 
 
-# --- first_rows ------------------------------------------------------------------------------------------------------------------------
+# --- first_rows ----------------------------------------------------------------------------------
 
 
 def test_first_rows_of_a_task_are_chosen_where_tasks_are_told_apart():

@@ -1,4 +1,4 @@
-"""The promise itself: the shipped base knows the facts and can't answer; fine-tuning makes it answer about held-out things."""
+"""The base knows the facts and can't answer; fine-tuned, it answers held-out questions."""
 
 import json
 
@@ -36,9 +36,9 @@ def test_base_can_not_answer_held_out_questions(model, tokenizer, splits):
 
 @pytest.mark.slow
 def test_it_learns_to_answer_whatever_the_split(tmp_path):
-    """Another split and other wordings than the course's own, from the same base, in the fast way to the same end.
+    """Another split and other wordings, from the same base, in the fast way, to the same end.
 
-    (The article's recipe on the course's own split is notebook 07, whose figures ``test_lessons.py`` reads.)
+    (The article's recipe on the course's own split is notebook 07; test_lessons.py reads it.)
     """
     main(
         [

@@ -2,7 +2,14 @@ import random
 
 import pytest
 
-from tutorial_lib.evaluation import Score, exact_match, is_exact, stopping_rate
+from tutorial_lib.evaluation import (
+    Score,
+    before_after_table,
+    exact_match,
+    is_exact,
+    measure,
+    stopping_rate,
+)
 from tutorial_lib.inference import Answer
 
 
@@ -176,3 +183,31 @@ def test_stopping_rate_is_the_share_of_answers_that_stopped():
     assert stopping_rate(said(text, stopped=False) for text in "ab") == 0  # any iterable
     assert stopping_rate([said("a")]) == 1
     assert stopping_rate([]) == 0
+
+
+def test_measure_answers_every_split_and_a_language_without_questions_has_no_share(
+    tiny_model, tokenizer
+):
+    chinese = [row for row in ROWS if row["language"] == "zh"]
+    figures = measure(tiny_model, tokenizer, {"held_out": ROWS, "train": chinese}, 2)
+    assert set(figures["exact_match"]) == {"held_out", "train"}
+    assert figures["exact_match"]["held_out"] == {"zh": 0, "en": 0}
+    assert figures["exact_match"]["train"] == {"zh": 0, "en": None}
+    assert 0 <= figures["stopping_rate"] <= 1
+
+
+def test_measure_of_no_questions_is_not_zero(tiny_model, tokenizer):
+    figures = measure(tiny_model, tokenizer, {"held_out": [], "train": []}, 2)
+    assert figures["exact_match"]["train"] == {"zh": None, "en": None}
+    assert figures["stopping_rate"] is None
+
+
+def test_the_table_shows_each_figure_before_and_after():
+    def figures(share: float) -> dict:
+        shares = {"zh": share, "en": None}
+        return {"exact_match": {"held_out": shares, "train": shares}, "stopping_rate": 1.0}
+
+    lines = before_after_table(figures(0.25), figures(0.5)).splitlines()
+    assert [line.split()[-2:] for line in lines[:2]] == [["before", "after"], ["25.0%", "50.0%"]]
+    assert lines[2].endswith("none asked")
+    assert lines[-1].split() == ["answers", "that", "stop", "100.0%", "100.0%"]

@@ -1,4 +1,4 @@
-"""Grading a class: attacks win nothing and stop nobody, broken notebooks are told, a killed run goes on where it stopped."""
+"""Grading a class: attacks win nothing, broken notebooks are reported, a killed run continues."""
 
 import csv
 import importlib.util
@@ -19,11 +19,11 @@ import pytest
 
 from tutorial_lib.exercises.catalogue import ExerciseError, load_tasks, topics
 from tutorial_lib.exercises.grading import grade_all, grade_notebook
-from tutorial_lib.exercises.runner import Runner
+from tutorial_lib.exercises.release import nbgrader_notebook
 from tutorial_lib.exercises.sandbox import landlock_version
 
 ROOT = Path(__file__).parent.parent
-COURSE = ROOT / "exercises"
+ASSIGNMENTS = ROOT / "exercises"
 TOPIC = "04_label_masking"
 FULL = {
     "causal_loss": 5,
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading runs on
 
 
 def load_attacks() -> dict[str, str]:
-    spec = importlib.util.spec_from_file_location("attacks", COURSE / "attacks" / "cells.py")
+    spec = importlib.util.spec_from_file_location("attacks", ASSIGNMENTS / "attacks" / "cells.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     # Without Landlock nothing holds native code back, as the instructors' page says.
@@ -49,7 +49,7 @@ ATTACKS = load_attacks()
 
 
 def solved(topic: str = TOPIC) -> nbformat.NotebookNode:
-    return nbformat.read(COURSE / "source" / topic / f"{topic}.ipynb", as_version=4)
+    return nbgrader_notebook(ASSIGNMENTS, topic)
 
 
 def hand_in(notebook: nbformat.NotebookNode, folder: Path, topic: str = TOPIC) -> Path:
@@ -70,10 +70,10 @@ def table(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """A class in which every attack is a student, between two honest ones; what came back, and what reached the outside."""
+    """A class in which every attack is a student, between two honest ones."""
     folder = tmp_path_factory.mktemp("class")
     submissions, out, outside = folder / "submitted", folder / "graded", folder / "outside"
-    heard = []
+    connections = []
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0.2)
     stop = threading.Event()
@@ -81,7 +81,7 @@ def graded(tmp_path_factory):
     def listen() -> None:
         while not stop.is_set():
             try:
-                heard.append(listener.accept())
+                connections.append(listener.accept())
             except TimeoutError:
                 continue
 
@@ -91,7 +91,7 @@ def graded(tmp_path_factory):
     for number, code in enumerate(ATTACKS.values()):
         notebook = solved()
         words = {
-            "CHECKS": str(COURSE / "checks"),
+            "CHECKS": str(ASSIGNMENTS / "checks"),
             "OUTSIDE": str(outside),
             "PORT": str(listener.getsockname()[1]),
         }
@@ -103,7 +103,7 @@ def graded(tmp_path_factory):
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     start = time.monotonic()
     rows = table(
-        grade_all(submissions, out, COURSE, "the seed of the class", say=lambda line: None)
+        grade_all(submissions, out, ASSIGNMENTS, "the seed of the class", log=lambda line: None)
     )
     seconds = time.monotonic() - start
     stop.set()
@@ -118,7 +118,7 @@ def graded(tmp_path_factory):
         "rows": rows,
         "out": out,
         "outside": outside,
-        "heard": heard,
+        "connections": connections,
         "after": after,
         "seconds": seconds,
         "students": len(ATTACKS) + 2,
@@ -146,7 +146,7 @@ def test_everybody_else_is_graded(graded):
 
 def test_nothing_reaches_the_outside_and_nothing_is_left_running(graded):
     assert not graded["outside"].exists()
-    assert graded["heard"] == []
+    assert graded["connections"] == []
     assert not (ROOT / "tutorial_lib" / "was_here.py").exists()
     servers = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
     assert [
@@ -157,7 +157,7 @@ def test_nothing_reaches_the_outside_and_nothing_is_left_running(graded):
 
 
 def test_what_goes_back_holds_nothing_hidden(graded):
-    checks = (COURSE / "checks" / f"{TOPIC}.py").read_text(encoding="utf-8")
+    checks = (ASSIGNMENTS / "checks" / f"{TOPIC}.py").read_text(encoding="utf-8")
     code = {
         line.strip()
         for line in checks.splitlines()
@@ -201,10 +201,12 @@ def test_edited_deleted_and_doubled_cells(tmp_path):
     doubled.cells.insert(0, wrong)
     for name, notebook in (("no checks", without_checks), ("edited", edited), ("doubled", doubled)):
         hand_in(notebook, tmp_path / "in" / name)
-    rows = table(grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=lambda line: None))
+    rows = table(
+        grade_all(tmp_path / "in", tmp_path / "out", ASSIGNMENTS, "s", log=lambda line: None)
+    )
     assert points(rows, "edited") == {"mask_prompt": 0, **FULL}
     assert points(rows, "doubled") == {"mask_prompt": 0, **FULL}
-    # `math` came with the set-up cell, which this student has deleted as well: only what does not need it is right.
+    # This student has deleted the set-up cell as well: tasks that need `math` fail.
     assert points(rows, "no checks")["mask_prompt"] == 3
     assert "twice" in (tmp_path / "out" / "doubled" / f"{TOPIC}.html").read_text(encoding="utf-8")
 
@@ -235,67 +237,74 @@ def broken(folder: Path) -> None:
     link.symlink_to(secret)
 
 
-def test_broken_notebooks_are_told_and_passed_over(tmp_path):
+def test_broken_notebooks_are_reported_and_passed_over(tmp_path):
     broken(tmp_path / "in")
     hand_in(solved(), tmp_path / "in" / "zz good")
-    rows = table(grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=lambda line: None))
-    told = {row["student"]: row["diagnosis"] for row in rows}
+    rows = table(
+        grade_all(tmp_path / "in", tmp_path / "out", ASSIGNMENTS, "s", log=lambda line: None)
+    )
+    diagnoses = {row["student"]: row["diagnosis"] for row in rows}
     for student in ("no json", "empty", "no cells", "cells of another kind"):
-        assert "save it in JupyterLab" in told[student], student
-    assert "200 MB" in told["huge"] or "210 MB" in told["huge"]
+        assert "save it in JupyterLab" in diagnoses[student], student
+    assert "200 MB" in diagnoses["huge"] or "210 MB" in diagnoses["huge"]
     assert sum(points(rows, "wrong kernel").values()) == 14
     assert sum(points(rows, "zz good").values()) == 14
-    assert "a link" not in told, "a link could lead anywhere"
+    assert "a link" not in diagnoses, "a link could lead anywhere"
 
 
 def test_a_helper_cell_that_hangs_does_not_take_the_tasks_with_it(tmp_path):
     notebook = solved()
     notebook.cells.insert(0, nbformat.v4.new_code_cell("while True: pass"))
     path = hand_in(notebook, tmp_path)
-    with Runner() as runner:
-        grade = grade_notebook(path, TOPIC, COURSE, "s", runner)
+    grade = grade_notebook(path, TOPIC, ASSIGNMENTS, "s")
     assert grade.points == 14
 
 
 def test_the_second_run_grades_what_changed(tmp_path):
     for name in ("ada", "bob"):
         hand_in(solved(), tmp_path / "in" / name)
-    said: list[str] = []
-    first = grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append).read_bytes()
-    assert not any("unchanged" in line for line in said)
-    said.clear()
+    lines: list[str] = []
+    first = grade_all(
+        tmp_path / "in", tmp_path / "out", ASSIGNMENTS, "s", log=lines.append
+    ).read_bytes()
+    assert not any("unchanged" in line for line in lines)
+    lines.clear()
     assert (
-        grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append).read_bytes()
+        grade_all(
+            tmp_path / "in", tmp_path / "out", ASSIGNMENTS, "s", log=lines.append
+        ).read_bytes()
         == first
     )
-    assert all("unchanged" in line for line in said)
+    assert all("unchanged" in line for line in lines)
     changed = solved()
     cell_of(
         changed, "mask_prompt"
     ).source = "def mask_prompt(input_ids, prompt_length):\n    return list(input_ids)"
     hand_in(changed, tmp_path / "in" / "bob")
-    said.clear()
-    rows = table(grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append))
-    assert ["unchanged" in line for line in said] == [True, False]
+    lines.clear()
+    rows = table(grade_all(tmp_path / "in", tmp_path / "out", ASSIGNMENTS, "s", log=lines.append))
+    assert ["unchanged" in line for line in lines] == [True, False]
     assert points(rows, "bob")["mask_prompt"] == 0
-    [told] = [
+    [diagnosis] = [
         row["diagnosis"] for row in rows if row["student"] == "bob" and row["task"] == "mask_prompt"
     ]
-    assert told == "labels of the prompt are the ids, not -100"
+    assert diagnosis == "labels of the prompt are the ids, not -100"
     (tmp_path / "out" / "ada" / f"{TOPIC}.json").write_text("{ half", encoding="utf-8")
     assert [
         row
-        for row in table(grade_all(tmp_path / "in", tmp_path / "out", COURSE, "s", say=said.append))
+        for row in table(
+            grade_all(tmp_path / "in", tmp_path / "out", ASSIGNMENTS, "s", log=lines.append)
+        )
         if row["student"] == "ada"
     ]
-    said.clear()
-    grade_all(tmp_path / "in", tmp_path / "out", COURSE, "another seed", say=said.append)
-    assert not any("unchanged" in line for line in said), "other inputs: everything again"
+    lines.clear()
+    grade_all(tmp_path / "in", tmp_path / "out", ASSIGNMENTS, "another seed", log=lines.append)
+    assert not any("unchanged" in line for line in lines), "other inputs: everything again"
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     for number in range(6):
-        for topic in topics(COURSE)[:2]:
+        for topic in topics(ASSIGNMENTS)[:2]:
             hand_in(solved(topic), tmp_path / "in" / f"s{number}", topic)
     (tmp_path / "seed").write_text("s")
     environment = {**os.environ, "EXERCISES_SEED": str(tmp_path / "seed")}
@@ -333,10 +342,10 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     assert all(row["points"] == row["possible"] for row in table(tmp_path / "out" / "grades.csv"))
 
 
-def test_no_submissions_is_told(tmp_path):
-    with pytest.raises(ExerciseError, match="a folder a student"):
-        grade_all(tmp_path, tmp_path / "out", COURSE, "s")
+def test_a_folder_without_submissions_is_reported(tmp_path):
+    with pytest.raises(ExerciseError, match="one folder per student"):
+        grade_all(tmp_path, tmp_path / "out", ASSIGNMENTS, "s")
 
 
 def test_the_order_of_tasks_in_the_table_is_the_assignments(graded):
-    assert [row["task"] for row in graded["rows"][:4]] == list(load_tasks(COURSE, TOPIC))
+    assert [row["task"] for row in graded["rows"][:4]] == list(load_tasks(ASSIGNMENTS, TOPIC))

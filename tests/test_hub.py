@@ -1,4 +1,4 @@
-"""The way to the hub: with one (a stand-in on localhost), a cache and no network, and with a hub that is silent, or wrong, or gone."""
+"""The way to the hub: a stand-in on localhost, a cache and no network, a hub that fails."""
 
 import json
 import os
@@ -15,11 +15,12 @@ from hub_stand_in import Hub, serve
 from transformers import BloomConfig, BloomForCausalLM
 
 from tutorial_lib.errors import DataError, HubUnreachableError, ModelError
-from tutorial_lib.hub import looks_like_folder, require_reachable
+from tutorial_lib.hub import explaining, locate
 from tutorial_lib.profiles import PROFILES
 
 ARTICLE = PROFILES["article"]
 PATIENCE = 15  # seconds until a learner without a network must know what to do
+WAYS_ON = ("HF_ENDPOINT", "local folder", "TUTORIAL_PROFILE=tiny")
 ROWS = [
     {"instruction": f"第{number}题", "input": "", "output": f"答{number}"} for number in range(40)
 ]
@@ -45,7 +46,7 @@ def hub(tiny_model_folder, tmp_path_factory):
 
 
 def train(out: Path, cache: Path, **settings: str) -> subprocess.CompletedProcess:
-    """Run the article's profile on a few rows in a process of its own: the libraries read their settings when they are imported."""
+    """Run the article's profile on a few rows, in a new process, which reads the settings."""
     few = ["--limit-rows", "8", "--evaluation-rows", "4", "--max-new-tokens", "2"]
     return subprocess.run(
         [
@@ -76,19 +77,19 @@ def test_article_profile_runs_from_a_mirror_and_then_from_the_cache_without_a_ne
     assert first.returncode == 0, first.stderr
     assert any(request.endswith("/model.safetensors") for request in hub.requests)
     assert any(request.endswith("/train.json") for request in hub.requests)
-    asked = len(hub.requests)
+    count = len(hub.requests)
     second = train(
         tmp_path / "second", tmp_path / "cache", HF_ENDPOINT=hub.address, HF_HUB_OFFLINE="1"
     )
     assert second.returncode == 0, second.stderr
-    assert len(hub.requests) == asked, "offline means: not one request"
+    assert len(hub.requests) == count, "offline means: not one request"
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
     assert weights[0] == weights[1]
 
 
 @pytest.fixture(scope="module")
 def large_hub(tokenizer, hub, tmp_path_factory):
-    """The same with a model of 26 MB: the library keeps what it has of a download in pieces of 10 MB."""
+    """The same with a model of 26 MB: the library keeps a broken download in pieces of 10 MB."""
     folder = tmp_path_factory.mktemp("large")
     BloomForCausalLM(
         BloomConfig(vocab_size=100_000, hidden_size=64, n_layer=1, n_head=2)
@@ -98,7 +99,7 @@ def large_hub(tokenizer, hub, tmp_path_factory):
         yield running
 
 
-def test_download_that_is_cut_off_goes_on_where_it_stopped(large_hub: Hub, tmp_path):
+def test_broken_download_goes_on_where_it_stopped(large_hub: Hub, tmp_path):
     large_hub.cuts, large_hub.cut_file, large_hub.cut_after = 1, "model.safetensors", 15_000_000
     done = train(tmp_path / "out", tmp_path / "cache", HF_ENDPOINT=large_hub.address)
     assert done.returncode == 0, done.stderr
@@ -109,23 +110,17 @@ def test_download_that_is_cut_off_goes_on_where_it_stopped(large_hub: Hub, tmp_p
 @pytest.mark.parametrize(
     ("file", "bytes_sent"), [("model.safetensors", 5_000_000), ("train.json", 50)]
 )
-def test_hub_that_goes_away_in_mid_download_is_told_and_the_next_run_goes_on(
+def test_hub_that_breaks_a_download_off_is_named_and_the_next_run_goes_on(
     large_hub: Hub, tmp_path, file, bytes_sent
 ):
     large_hub.cuts, large_hub.cut_file, large_hub.cut_after = 1_000, file, bytes_sent
     failed = train(tmp_path / "out", tmp_path / "cache", HF_ENDPOINT=large_hub.address)
     large_hub.cuts = 0
     assert failed.returncode == 1, failed.stderr
-    said = failed.stderr.strip().splitlines()[-1]
-    assert said.startswith("error: ")
-    for part in (
-        "the connection to",
-        "broke",
-        "HF_ENDPOINT",
-        "local folder",
-        "TUTORIAL_PROFILE=tiny",
-    ):
-        assert part in said
+    error = failed.stderr.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    for part in ("the connection to", "broke", *WAYS_ON):
+        assert part in error
     assert not (tmp_path / "out").exists()
     done = train(tmp_path / "out", tmp_path / "cache", HF_ENDPOINT=large_hub.address)
     assert done.returncode == 0, done.stderr
@@ -145,20 +140,18 @@ def endpoint(monkeypatch, tmp_path):
 
 def test_repository_that_the_hub_has_is_reachable(hub, endpoint):
     endpoint(hub.address)
-    require_reachable(ARTICLE.model, "model")
-    require_reachable(ARTICLE.dataset, "dataset")
+    assert locate(ARTICLE.model, "model") == ARTICLE.model
+    assert locate(ARTICLE.dataset, "dataset") == ARTICLE.dataset
 
 
 @pytest.mark.parametrize(
     ("kind", "error", "word"),
     [("model", ModelError, "no model"), ("dataset", DataError, "no data set")],
 )
-def test_repository_that_the_hub_does_not_have_is_told_apart_from_no_network(
-    hub, endpoint, kind, error, word
-):
+def test_missing_repository_is_told_apart_from_no_network(hub, endpoint, kind, error, word):
     endpoint(hub.address)
     with pytest.raises(error, match=rf"{word} 'somebody/something'.*check the spelling") as raised:
-        require_reachable("somebody/something", kind)
+        locate("somebody/something", kind)
     assert not isinstance(raised.value, HubUnreachableError)
 
 
@@ -167,7 +160,7 @@ def test_hub_that_refuses_says_its_status_and_the_ways_on(hub, endpoint, monkeyp
     endpoint(hub.address)
     monkeypatch.setattr(hub, "failure", status)
     with pytest.raises(HubUnreachableError, match=rf"answered {status}.*HF_ENDPOINT"):
-        require_reachable(ARTICLE.model, "model")
+        locate(ARTICLE.model, "model")
 
 
 @pytest.fixture(params=["silent", "black hole", "no such name", "closed port", "not http"])
@@ -188,32 +181,78 @@ def dead_address(request):
             yield address
 
 
-def test_hub_that_can_not_be_reached_is_told_within_seconds(endpoint, dead_address):
+def test_hub_that_can_not_be_reached_is_an_error_within_seconds(endpoint, dead_address):
     endpoint(dead_address)
     start = time.perf_counter()
     with pytest.raises(HubUnreachableError) as raised:
-        require_reachable(ARTICLE.model, "model")
+        locate(ARTICLE.model, "model")
     assert time.perf_counter() - start < PATIENCE
-    for part in (
-        ARTICLE.model,
-        dead_address,
-        "HF_ENDPOINT",
-        "local folder",
-        "TUTORIAL_PROFILE=tiny",
-    ):
+    for part in (ARTICLE.model, dead_address, *WAYS_ON):
         assert part in str(raised.value)
 
 
 @pytest.mark.parametrize(
     "source", ["./model", "../model", "/data/model", "~/model", "a/b/c", "C:\\models\\x"]
 )
-def test_path_is_no_hub_id(source):
-    assert looks_like_folder(source)
+def test_path_is_not_a_hub_id(source, endpoint):
+    endpoint("http://127.0.0.1:9")  # a closed port: the hub is not asked
+    with pytest.raises(ModelError, match="no such file or folder; check the path") as raised:
+        locate(source, "model")
+    assert repr(source) in str(raised.value)
+
+
+def test_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    assert locate("~/model", "model") == tmp_path / "model"
 
 
 @pytest.mark.parametrize("source", ["gpt2", "Langboat/bloom-800m-zh"])
-def test_name_and_owner_slash_name_are_hub_ids(source, tmp_path, monkeypatch):
+def test_name_and_owner_slash_name_are_hub_ids(source, endpoint, tmp_path, monkeypatch):
+    endpoint("http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
-    assert not looks_like_folder(source)
+    with pytest.raises(HubUnreachableError):
+        locate(source, "model")
     Path(source).mkdir(parents=True)
-    assert looks_like_folder(source), "a folder of that name here comes first, as in transformers"
+    assert locate(source, "model") == Path(source), "a folder comes first, as in transformers"
+
+
+def chained(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "error", "message"),
+    [
+        ("model", "weights", OSError("no file\nof it"), "the weights of 'x' .*: OSError: no file"),
+        (
+            "dataset",
+            None,
+            ValueError(""),
+            "'x' can't be read as a data set: ValueError: no message",
+        ),
+        ("dataset", None, chained(OSError("wrapped"), KeyError("a")), "data set: KeyError: 'a'"),
+    ],
+)
+def test_what_the_libraries_raise_is_explained_in_one_line(kind, part, error, message):
+    with (
+        pytest.raises({"model": ModelError, "dataset": DataError}[kind], match=message) as raised,
+        explaining("x", kind, part),
+    ):
+        raise error
+    assert "\n" not in str(raised.value)
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+def test_broken_connection_is_found_behind_what_the_libraries_raise(kind):
+    error = chained(OSError("a file is missing"), ConnectionResetError())
+    ways_on = rf"broke \(ConnectionResetError\).*--{kind} DIR, or TUTORIAL_{kind.upper()}=DIR"
+    with pytest.raises(HubUnreachableError, match=ways_on), explaining("x", kind):
+        raise error
+
+
+def test_our_own_errors_need_no_explanation():
+    with pytest.raises(ModelError, match=r"^as it is$"), explaining("x", "dataset"):
+        raise ModelError("as it is")

@@ -33,7 +33,7 @@ def prompt_ids(question, tokenizer) -> list[int]:
 
 
 class Script(LogitsProcessor):
-    """Makes any model give the planned reply to each prompt, id by id, whatever batch the prompt is in."""
+    """Makes any model give the planned reply to each prompt, id by id, in any batch."""
 
     def __init__(self, questions: Sequence, replies: Sequence[str], tokenizer):
         self.replies = {
@@ -55,9 +55,9 @@ class Script(LogitsProcessor):
     def _next(self, ids: list[int]) -> int:
         for prompt, reply in self.replies.items():
             if tuple(ids[: len(prompt)]) == prompt:
-                said = len(ids) - len(prompt)
+                length = len(ids) - len(prompt)
                 return (
-                    reply[said] if said < len(reply) else self.pad
+                    reply[length] if length < len(reply) else self.pad
                 )  # after its end token a row is padded anyway
         raise AssertionError(f"not a planned prompt: {ids}")
 
@@ -77,7 +77,7 @@ def say(tiny_model, tokenizer):
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """Record what goes into and comes out of a model's `generate`: prompt ids (without padding) and new ids, a pair a row."""
+    """Record per row what `generate` gets and returns: prompt ids (without padding) and new ids."""
 
     def record(model) -> list[tuple[list[int], list[int]]]:
         rows = []
@@ -85,8 +85,8 @@ def recorded(monkeypatch):
 
         def spy(*args, **kwargs):
             output = generate(*args, **kwargs)
-            given, mask = kwargs["input_ids"], kwargs["attention_mask"]
-            for ids, kept, sequence in zip(given, mask.bool(), output, strict=True):
+            inputs, mask = kwargs["input_ids"], kwargs["attention_mask"]
+            for ids, kept, sequence in zip(inputs, mask.bool(), output, strict=True):
                 rows.append((ids[kept].tolist(), sequence[len(ids) :].tolist()))
             return output
 
@@ -101,7 +101,7 @@ def until_end(ids: Sequence[int], end: int) -> list[int]:
 
 
 def one_by_one(questions: Sequence, model, tokenizer, max_new_tokens: int) -> list[list[int]]:
-    """The reference: `model.generate` on one unpadded prompt after the other; the new ids of each, its end token included."""
+    """The reference: `model.generate` on one unpadded prompt at a time; ids and end token."""
     replies = []
     with torch.inference_mode():
         for question in questions:
@@ -129,9 +129,9 @@ def test_batched_answers_equal_those_of_one_prompt_after_the_other(tokenizer, re
     new_ids = {tuple(prompt): until_end(ids, tokenizer.eos_token_id) for prompt, ids in generated}
     assert [new_ids[tuple(prompt_ids(question, tokenizer))] for question in QUESTIONS] == expected
     assert len(generated) == len(QUESTIONS)
-    for given, ids in zip(answers, expected, strict=True):
+    for reply, ids in zip(answers, expected, strict=True):
         stopped = ids[-1] == tokenizer.eos_token_id
-        assert given == Answer(
+        assert reply == Answer(
             tokenizer.decode(ids[:-1] if stopped else ids).replace(tokenizer.pad_token, ""), stopped
         )
 
@@ -168,7 +168,7 @@ def test_answers_come_in_the_order_of_the_questions(say, batch_size):
     ]
     replies = [f"reply to {number}</s>" for number in range(11)]
     answers = say(questions, replies, batch_size=batch_size)
-    assert [given.text for given in answers] == [f"reply to {number}" for number in range(11)]
+    assert [reply.text for reply in answers] == [f"reply to {number}" for number in range(11)]
 
 
 def test_stopped_tells_who_ended_within_the_limit(say, tokenizer):
@@ -183,15 +183,15 @@ def test_stopped_tells_who_ended_within_the_limit(say, tokenizer):
     replies = ["一</s>", f"{reply}</s>", f"{reply}一二</s>", reply * 9]
     limit = length + 1
     answers = say(questions, replies, max_new_tokens=limit)
-    assert [given.stopped for given in answers] == [True, True, False, False]
-    assert [given.text for given in answers[:2]] == ["一", reply]
-    for given in answers[2:]:
-        assert given.text.startswith(reply)
-        assert len(tokenizer(given.text)["input_ids"]) <= limit
+    assert [each.stopped for each in answers] == [True, True, False, False]
+    assert [each.text for each in answers[:2]] == ["一", reply]
+    for each in answers[2:]:
+        assert each.text.startswith(reply)
+        assert len(tokenizer(each.text)["input_ids"]) <= limit
 
 
 def test_text_after_the_end_token_is_no_part_of_the_answer(say):
-    """What a batch's other rows still generate, and the padding meanwhile, must not leak into a finished answer."""
+    """Padding, while other rows still generate, must not leak into a finished answer."""
     answers = say(["short", "long"], ["a</s>", "b " * 20 + "</s>"])
     assert answers == [Answer("a", True), Answer("b " * 20, True)]
 
@@ -211,7 +211,7 @@ def test_end_token_in_the_question_is_not_taken_for_the_end_of_the_answer(say):
 
 @pytest.fixture
 def stubborn_model(tiny_model):
-    """Weights that always give the same next token: the last layer norm ignores its input, and points at that token's embedding."""
+    """A model whose last layer norm ignores its input and points at one token's embedding."""
 
     def build(token_id: int):
         with torch.no_grad():
@@ -245,13 +245,13 @@ def test_generate_options_reach_the_model(tiny_model, tokenizer):
         ["?"] * 8, tiny_model, tokenizer, max_new_tokens=4, progress=False, do_sample=True
     )
     assert (
-        len({given.text for given in sampled}) > 1
+        len({reply.text for reply in sampled}) > 1
     )  # greedy would answer the same question the same way
     assert (
         len(
             {
-                given.text
-                for given in answer(
+                reply.text
+                for reply in answer(
                     ["?"] * 8, tiny_model, tokenizer, max_new_tokens=4, progress=False
                 )
             }
@@ -276,7 +276,7 @@ def test_no_questions_no_answers(tiny_model, tokenizer):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_tokenizer_of_the_caller_keeps_its_padding_side(tiny_model, tokenizer, side):
-    """The pipeline pads on the left; the tokenizer that training pads with must not notice, nor must the answers."""
+    """The pipeline pads on the left: neither the caller's tokenizer nor the answers may change."""
     own = copy.deepcopy(tokenizer)
     own.padding_side = side
     answers = answer(QUESTIONS, tiny_model, own, max_new_tokens=4, progress=False)

@@ -1,4 +1,4 @@
-"""One recipe, several processes: the same curve, sharded parameters, checkpoints that load anywhere, and clear words when it fails."""
+"""One recipe, several processes: one curve, sharded parameters, checkpoints that load anywhere."""
 
 import json
 import os
@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from tutorial_lib.errors import ProcessesError
-from tutorial_lib.launch import command
+from tutorial_lib.launch import command_line
 from tutorial_lib.launch import main as launch
 from tutorial_lib.models import load_model
-from tutorial_lib.processes import batches_a_step, join_processes
-from tutorial_lib.scaling.sharding import digest, load_whole
+from tutorial_lib.processes import batches_per_step, join_processes
+from tutorial_lib.scaling.fsdp import digest, load_whole
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 ROWS = 256  # 8 steps of 32; every row leaves something to learn from
@@ -26,7 +26,7 @@ PATIENCE = 60  # seconds until the peers of a process that died must have ended
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Rows of several lengths, so that padding differs between batches, and answers of several lengths, so that token counts do."""
+    """Prompts and answers of several lengths, so that padding and token counts differ per batch."""
     path = tmp_path_factory.mktemp("data") / "rows.jsonl"
     rows = [
         {
@@ -68,7 +68,7 @@ def figures(tiny_model_folder, data, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     few = [
         "--evaluation-rows",
-        5,
+        3,  # fewer than processes
         "--max-new-tokens",
         3,
         "--logging-steps",
@@ -79,10 +79,9 @@ def figures(tiny_model_folder, data, tmp_path_factory):
         ROWS,
     ]
     for processes in (1, 2, 4):
-        done = run(
-            "tutorial_lib.train", "--model", tiny_model_folder, "--dataset", data, "--out", out / str(processes), *few,
-            processes=processes if processes > 1 else None,
-        )  # fmt: skip
+        paths = ["--model", tiny_model_folder, "--dataset", data, "--out", out / str(processes)]
+        several = processes if processes > 1 else None
+        done = run("tutorial_lib.train", *paths, *few, processes=several)
         assert done.returncode == 0, done.stderr
         assert f"{processes} process{'es' * (processes > 1)} on cpu" in done.stdout
         assert done.stdout.count("answered exactly") == 1, "one process speaks"
@@ -101,15 +100,21 @@ def test_the_curve_is_that_of_one_process(figures, processes):
     assert alone[0][1] > alone[-1][1]
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_shared_questions_give_the_figures_of_one_process(figures, processes):
+    for when in ("before", "after"):
+        assert figures[processes][when] == figures[1][when]
+    assert figures[1]["after"]["exact_match"]["train"]["zh"] is not None
+
+
 @pytest.fixture(scope="module")
 def sharded(tiny_model_folder, tmp_path_factory):
     """Folders of the same sharded training by 1, 2 and 4 processes."""
     out = tmp_path_factory.mktemp("sharded")
     for processes in (1, 2, 4):
-        done = run(
-            "tutorial_lib.scaling.sharding", "--model", tiny_model_folder, "--steps", 6, "--out", out / str(processes),
-            processes=processes if processes > 1 else None,
-        )  # fmt: skip
+        options = ["--model", tiny_model_folder, "--steps", 6, "--out", out / str(processes)]
+        several = processes if processes > 1 else None
+        done = run("tutorial_lib.scaling.sharding", *options, processes=several)
         assert done.returncode == 0, done.stderr
     return out
 
@@ -185,14 +190,14 @@ def test_sharding_that_would_silently_not_happen_is_refused(monkeypatch):
     [(32, 4, 1, 8), (32, 4, 2, 4), (32, 4, 8, 1), (32, 2, 16, 1)],
 )
 def test_a_step_has_the_same_rows_however_many_share_it(rows, batch, processes, expected):
-    assert batches_a_step(rows, batch, processes) == expected
+    assert batches_per_step(rows, batch, processes) == expected
     assert expected * batch * processes == rows
 
 
 @pytest.mark.parametrize(("batch", "processes"), [(4, 3), (4, 16), (5, 1)])
 def test_what_does_not_come_out_even_is_refused(batch, processes):
     with pytest.raises(ProcessesError, match=r"can't be divided.*--batch-size"):
-        batches_a_step(32, batch, processes)
+        batches_per_step(32, batch, processes)
 
 
 def test_a_process_that_dies_takes_the_others_along_and_leaves_none_behind(
@@ -234,9 +239,9 @@ def test_a_process_that_dies_takes_the_others_along_and_leaves_none_behind(
         ]
         assert len(ranks) == 2
         os.kill(ranks[1].pid, signal.SIGKILL)
-        _, told = running.communicate(timeout=PATIENCE)
+        _, log = running.communicate(timeout=PATIENCE)
     assert running.returncode != 0
-    assert told.strip().splitlines()[-1].startswith("error: the processes ended with status")
+    assert log.strip().splitlines()[-1].startswith("error: the processes ended with status")
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
 
 
@@ -246,7 +251,7 @@ def test_a_ready_configuration_starts_what_it_says(path, monkeypatch):
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name: object()
     )  # as if DeepSpeed were there
-    line = command(["--config", str(path), "--machine-rank", "1", "--out", "x"])
+    line = command_line(["--config", str(path), "--machine-rank", "1", "--out", "x"])
     assert line[line.index("--processes") + 1] == str(settings["num_processes"])
     assert ("--machine_rank" in line) == (settings["num_machines"] > 1)
     assert line[-2:] == ["--out", "x"]
@@ -279,4 +284,4 @@ def test_a_launch_that_can_not_be_says_why(arguments, message):
 def test_deepspeed_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ProcessesError, match="pip install deepspeed"):
-        command(["--config", str(CONFIGS[0].with_name("deepspeed_zero3_8.yaml"))])
+        command_line(["--config", str(CONFIGS[0].with_name("deepspeed_zero3_8.yaml"))])

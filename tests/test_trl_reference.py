@@ -1,10 +1,11 @@
-"""TRL prepares the same rows with its own code; where the two recipes mean the same, every label must be equal.
+"""TRL prepares the same rows with its own code; where both recipes mean the same, labels are equal.
 
-The one difference is *how* text becomes ids. We follow the article: the prompt and the answer are tokenized apart, so training sees the
-prompt ids that generation starts from. TRL tokenizes prompt and answer as one text, and a word takes the space before it into its first
-token. The template's prompt ends with a space ("…Assistant: "), so before an answer that starts with a letter ("Paris") TRL's ids have
-" Paris" where ours have " " and "Paris": that row's prompt does not end on a token boundary. Before a Chinese character or a digit
-nothing merges, and TRL's ids are ours.
+The one difference is *how* text becomes ids. We follow the article: prompt and answer are tokenized
+apart, so training sees the prompt ids that generation starts from. TRL tokenizes prompt and answer
+as one text, and a word takes the space before it into its first token. The template's prompt ends
+with a space ("…Assistant: "), so before an answer that starts with a letter ("Paris") TRL's ids
+have " Paris" where ours have " " and "Paris": that row's prompt does not end on a token boundary.
+Before a Chinese character or a digit nothing merges, and TRL's ids are ours.
 """
 
 import copy
@@ -36,7 +37,7 @@ def tinyworld_rows(splits) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def unicode_rows() -> list[dict]:
-    """Random text of every plane, with white space in between. Special tokens in a text are another matter: a test of its own."""
+    """Random text of every plane and white space; special tokens have a test of their own."""
     source = random.Random(0)
     pieces = [
         "Human: ",
@@ -159,7 +160,7 @@ def test_elsewhere_trl_moves_the_prompts_last_space_into_the_answer(rows, tokeni
         assert (
             tokenizer.decode(supervised(theirs.labels)) == " " + row["output"] + tokenizer.eos_token
         )  # … cut elsewhere
-        # The prompt that TRL trains on is ours without its last token, a space: not what generation would start from.
+        # TRL trains on our prompt without its last token, a space: generation starts with it.
         prompt_ids = encode_prompt(row["instruction"], row["input"], tokenizer)
         assert tokenizer.decode(prompt_ids[-1:]) == " "
         assert theirs.input_ids[: theirs.labels.count(IGNORE_INDEX)] == prompt_ids[:-1]
@@ -168,7 +169,7 @@ def test_elsewhere_trl_moves_the_prompts_last_space_into_the_answer(rows, tokeni
 def test_trls_prompts_are_whole_again_when_the_space_belongs_to_the_answer(
     rows, tokenizer, prepare
 ):
-    """What a TRL user does about it: no space at the prompt's end, one at the answer's beginning. Then all masks agree with ours."""
+    """TRL's remedy: no space at the prompt's end, one at the answer's beginning: masks agree."""
     columns = columns_for_trl(rows)
     prompts = [prompt.removesuffix(" ") for prompt in columns["prompt"]]
     prepared = prepare(

@@ -1,54 +1,35 @@
-"""``python -m tutorial_lib.chat --model DIR``: talk to a model, a question at a time."""
+"""``python -m tutorial_lib.chat --model DIR``: talk to a model, one question at a time."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
 from tutorial_lib.command import run_command
-from tutorial_lib.inference import answer
-from tutorial_lib.models import load_model, load_tokenizer, pick_device
 from tutorial_lib.profiles import get_profile
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Answer each line of standard input until it ends, or until an empty line."""
     profile = get_profile()
-    parser = argparse.ArgumentParser(
-        prog="python -m tutorial_lib.chat", description="Talk to a fine-tuned model."
-    )
-    parser.add_argument(
-        "--model",
-        default=profile.model,
-        help=f"a folder or hub id (default: the base model, {profile.model})",
-    )
-    parser.add_argument(
-        "--max-new-tokens",
-        type=int,
-        default=profile.max_new_tokens,
-        help="longest answer, in tokens",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        help="draw answers by chance; the default takes the likeliest token each time",
-    )
+    parser = argparse.ArgumentParser("python -m tutorial_lib.chat", description="Talk to a model.")
+    add = parser.add_argument
+    add("--model", default=profile.model, help=f"a folder or hub id (default: {profile.model})")
+    add("--max-new-tokens", type=int, default=profile.max_new_tokens, help="longest answer")
+    add("--temperature", type=float, help="sample answers (default: the most likely token)")
     options = parser.parse_args(arguments)
+
+    from tutorial_lib.inference import answer
+    from tutorial_lib.models import load_model, load_tokenizer, pick_device
+
     tokenizer, model = load_tokenizer(options.model), load_model(options.model)
     model.to(pick_device())
-    sampling = (
-        {"do_sample": True, "temperature": options.temperature} if options.temperature else {}
-    )
+    settings = {"max_new_tokens": options.max_new_tokens, "progress": False}
+    if options.temperature:
+        settings |= {"do_sample": True, "temperature": options.temperature}
     if sys.stdin.isatty():
-        print("Ask in Chinese or English; an empty line ends the chat. Each question stands alone.")
+        print("Ask in Chinese or English; an empty line ends the chat. No question is remembered.")
     while question := _read_question():
-        reply = answer(
-            [question],
-            model,
-            tokenizer,
-            max_new_tokens=options.max_new_tokens,
-            progress=False,
-            **sampling,
-        )[0]
+        [reply] = answer([question], model, tokenizer, **settings)
         print(reply.text.strip() + ("" if reply.stopped else " …"), flush=True)
 
 

@@ -1,16 +1,17 @@
-"""Load instruction data from anywhere, in one schema, and look at every row before it is trained on."""
+"""Load instruction data from anywhere, in one schema, and check every row before training."""
 
 import logging
 import os
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
-import pyarrow as pa
 from datasets import (
     Dataset,
     DatasetDict,
@@ -24,40 +25,33 @@ from datasets import (
 from transformers import PreTrainedTokenizerBase
 
 from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError, listed_rows
-from tutorial_lib.formatting import (
-    MAX_LENGTH,
-    check_example,
-    encode_texts,
-    format_prompt,
-    is_encodable,
-    join_rows,
-    respond,
-)
-from tutorial_lib.hub import cut_off, looks_like_folder, not_found, require_reachable
-from tutorial_lib.readers import FILE_READERS, Oddities
-from tutorial_lib.tinyworld.build import TINYWORLD, tinyworld_folder
+from tutorial_lib.formatting import MAX_LENGTH, EncodedExample, encode_example, is_encodable
+from tutorial_lib.hub import explaining, locate
+from tutorial_lib.profiles import TINYWORLD
+from tutorial_lib.readers import FILE_READERS, NonTextCells
+from tutorial_lib.tinyworld.build import tinyworld_folder
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("instruction", "input", "output")
+ENCODED_COLUMNS = tuple(EncodedExample.__annotations__)
+HELD_OUT_NAMES = ("held_out", "test", "validation")
 MAX_CHARACTERS = 100_000  # a longer text is a parsing accident, not an instruction
 INVISIBLE = string.whitespace + "\u00a0\u3000\u200b\u200c\u200d\u2060\ufeff"
-CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
-)  # all but tab and line ends: what a broken export leaves behind
-HELD_OUT_NAMES = ("held_out", "test", "validation")
+# All but tab and line ends: what a broken export leaves behind.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
 class RowProblem:
-    """What is wrong with one row: its number (counted from 0), the column, and what was found."""
+    """What is wrong with one row (counted from 0)."""
 
     row: int
     column: str
-    found: str
+    description: str
 
     def __str__(self) -> str:
-        return f"row {self.row}, column {self.column!r}: {self.found}"
+        return f"row {self.row}, column {self.column!r}: {self.description}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class EncodedRows:
 
     Attributes:
         dataset: the columns ``input_ids``, ``attention_mask``, ``labels``.
-        dead: numbers of the rows that were left out, since their prompt leaves no token to learn from.
+        dead: numbers of the rows that were left out, since their prompt leaves no token to learn.
         cut: how many rows lost the end of their answer.
     """
 
@@ -75,12 +69,9 @@ class EncodedRows:
     cut: int
 
     def __str__(self) -> str:
-        left_out = f"{len(self.dead)} left out, no room for an answer" + (
-            f" (rows {listed_rows(self.dead)})" if self.dead else ""
-        )
-        return (
-            f"{len(self.dataset):,} rows encoded, {self.cut} of them with a cut answer; {left_out}"
-        )
+        counts = f"{len(self.dataset):,} rows encoded, {self.cut} of them with a cut answer"
+        numbers = f" (rows {listed_rows(self.dead)})" if self.dead else ""
+        return f"{counts}; {len(self.dead)} left out, no room for an answer{numbers}"
 
 
 def load_instructions(
@@ -92,36 +83,37 @@ def load_instructions(
     """Load instruction data and check every row of it.
 
     Args:
-        source: a folder written by ``save_to_disk`` (or by ``python -m tutorial_lib.tinyworld build``), a ``.json``, ``.jsonl``,
-            ``.csv`` or ``.parquet`` file, a hub id, or ``"tinyworld"``.
-        columns: where the data set's names differ, e.g. ``{"instruction": "question", "output": "answer", "input": None}``; ``None`` says
-            that there is no such column (allowed for ``input``, which is then empty).
-        on_invalid: ``"raise"``, or ``"drop"`` to leave bad rows out and log their numbers as a warning.
+        source: a folder written by ``save_to_disk`` (or by ``python -m tutorial_lib.tinyworld
+            build``), a ``.json``, ``.jsonl``, ``.csv`` or ``.parquet`` file, a hub id, or
+            ``"tinyworld"``.
+        columns: the data set's names where they differ, e.g. ``{"instruction": "question",
+            "output": "answer", "input": None}``; ``None`` means that there is no such column
+            (allowed for ``input``, which is then empty).
+        on_invalid: ``"raise"``, or ``"drop"`` to leave bad rows out and log their numbers.
 
     Returns:
-        A Dataset if the source has one split, else a DatasetDict. The columns ``instruction``, ``input`` and ``output`` come first, all of
-        them text; further columns are kept.
+        A Dataset if the source has one split, else a DatasetDict. The columns ``instruction``,
+        ``input`` and ``output`` come first, all of them text; further columns are kept.
 
     Raises:
-        DataError: the source does not exist or is no data set, a column is missing, or (with ``"raise"``) rows are not usable; the message
-            names the rows.
+        DataError: the source does not exist or is not a data set, a column is missing, or (with
+            ``"raise"``) rows are not usable; the message names the rows.
         HubUnreachableError: a hub id that is not cached while the hub can't be reached.
     """
-    data, noted = _read(str(source))
+    sources = {column: column for column in COLUMNS} | dict(columns or {})
+    if unknown := sorted(set(sources) - set(COLUMNS)):
+        names = f"{unknown}, but the names to map are {list(COLUMNS)}"
+        raise DataError(f"{source}: columns maps {names}")
+    data, cells = _read(str(source))
     splits = data if isinstance(data, DatasetDict) else DatasetDict({"train": data})
-    names = {ours: (columns or {}).get(ours, ours) for ours in COLUMNS}
     checked = {}
     for split, rows in splits.items():
         where = f"{source}" if len(splits) == 1 else f"{source} ({split})"
-        renamed = _rename(rows, columns or {}, where)
-        not_text = [
-            RowProblem(row, ours, _not_text(value))
-            for column, row, value in noted
-            for ours in COLUMNS
-            if column == names[ours]
-        ]
-        checked[split] = _check(renamed, [*find_problems(renamed), *not_text], on_invalid, where)
-        if not _is_tinyworld(str(source)):  # which asks some things twice by design
+        renamed = _rename(rows, sources, where)
+        ours = {column: cells.get(name, {}) for column, name in sources.items()}
+        problems = find_problems(renamed, ours)
+        checked[split] = _check(renamed, problems, on_invalid, where)
+        if not _is_tinyworld(str(source)):  # it repeats some questions on purpose
             _report_repeated(renamed, where)
     return DatasetDict(checked) if len(checked) > 1 else next(iter(checked.values()))
 
@@ -131,63 +123,63 @@ def load_splits(
 ) -> DatasetDict:
     """Load instruction data as ``train`` and ``held_out``.
 
-    A split called held_out, test or validation is the held-out one; where there is none, 5 % of the rows (at most 500) are held out at
-    random, the same ones for the same `seed`.
+    A split called held_out, test or validation is the held-out one. If there is none, 5 % of the
+    rows (at most 500) are held out at random, the same ones for the same `seed`.
+
+    Raises:
+        DataError: as ``load_instructions``; or there is no train split, or too few rows to divide.
     """
     data = load_instructions(source, columns=columns)
-    if isinstance(data, DatasetDict) and "train" not in data:
-        raise DataError(
-            f"{source}: no split is called 'train', found {', '.join(data)}; rename one"
-        )
-    train = data["train"] if isinstance(data, DatasetDict) else data
     if isinstance(data, DatasetDict):
+        if "train" not in data:
+            found = ", ".join(data)
+            raise DataError(f"{source}: no split is called 'train', found {found}; rename one")
         for name in HELD_OUT_NAMES:
             if name in data:
-                return DatasetDict({"train": train, "held_out": data[name]})
-    if len(train) < 2:
+                return DatasetDict({"train": data["train"], "held_out": data[name]})
+        data = data["train"]
+    if len(data) < 2:
         raise DataError(
-            f"{source}: {len(train)} row(s) can't be divided into train and held-out rows; give at least 2"
+            f"{source}: {len(data)} row(s) can't be divided into train and held-out rows; give at "
+            f"least 2"
         )
-    parts = train.train_test_split(test_size=max(1, min(500, len(train) // 20)), seed=seed)
+    parts = data.train_test_split(test_size=max(1, min(500, len(data) // 20)), seed=seed)
     return _without_shared_questions(parts["train"], parts["test"], str(source))
 
 
 def _without_shared_questions(train: Dataset, held_out: Dataset, source: str) -> DatasetDict:
-    """Move held-out rows whose question is a training row's too to the training rows: their answers would be known."""
-    asked = set(zip(train["instruction"], train["input"], strict=True))
-    shared = [
-        row
-        for row, question in enumerate(zip(held_out["instruction"], held_out["input"], strict=True))
-        if question in asked
-    ]
+    """Move held-out rows to the training rows if a training row has the same question."""
+    trained = set(zip(train["instruction"], train["input"], strict=True))
+    questions = zip(held_out["instruction"], held_out["input"], strict=True)
+    shared = [row for row, question in enumerate(questions) if question in trained]
+    if len(shared) == len(held_out):
+        raise DataError(
+            f"{source}: every row that would be held out has the question of a training row; "
+            f"remove the rows that repeat others"
+        )
     if shared:
         logger.warning(
-            "%s: %d held-out rows ask what training rows ask; they are trained on instead",
+            "%s: %d held-out rows have the question of a training row; they are trained on instead",
             source,
             len(shared),
         )
-        if len(shared) == len(held_out):
-            raise DataError(
-                f"{source}: every row that would be held out asks what a training row asks; remove the rows that repeat others"
-            )
         train = concatenate_datasets([train, held_out.select(shared)])
         held_out = held_out.select(sorted(set(range(len(held_out))) - set(shared)))
     return DatasetDict({"train": train, "held_out": held_out})
 
 
-def find_problems(dataset: Dataset) -> list[RowProblem]:
-    """Return what is wrong with the rows of `dataset`, in row order: null, no text, an empty instruction or output, over-long text."""
-    problems: list[RowProblem] = []
-    for column in COLUMNS:
-        # Plain Python values, a column at a time: millions of rows pass in seconds and nothing is copied twice.
-        for row, value in enumerate(dataset[column]):
-            if found := _problem(column, value):
-                problems.append(RowProblem(row, column, found))
-    return sorted(problems, key=_row_and_column)
+def find_problems(dataset: Dataset, cells: NonTextCells = MappingProxyType({})) -> list[RowProblem]:
+    """Return what is wrong with the rows, in row order: null, not text, empty, or too long.
 
-
-def _row_and_column(problem: RowProblem) -> tuple[int, int]:
-    return problem.row, COLUMNS.index(problem.column)
+    Args:
+        cells: the values that were not text in the file.
+    """
+    return [
+        RowProblem(row, column, problem)
+        for row, values in enumerate(zip(*(dataset[column] for column in COLUMNS), strict=True))
+        for column, value in zip(COLUMNS, values, strict=True)
+        if (problem := _problem(column, cells.get(column, {}).get(row, value)))
+    ]
 
 
 def encode_dataset(
@@ -197,108 +189,62 @@ def encode_dataset(
     *,
     keep_end: bool = False,
 ) -> EncodedRows:
-    """Tokenize every row with ``formatting.encode_example``; rows with nothing to learn from are left out and reported.
+    """Tokenize every row with ``formatting.encode_example``; leave out rows with no target.
 
     Raises:
         RowError: a row is not usable at all; names the row.
     """
-    dead: list[int] = []
-    cut: list[int] = []
-    features = Features(
-        {name: List(Value("int64")) for name in ("input_ids", "attention_mask", "labels")}
-    )
+    features = Features({name: List(Value("int64")) for name in ENCODED_COLUMNS})
     if not len(dataset):
-        return EncodedRows(
-            Dataset.from_dict({name: [] for name in features}, features=features), (), 0
-        )
+        empty = {name: [] for name in ENCODED_COLUMNS}
+        return EncodedRows(Dataset.from_dict(empty, features=features), (), 0)
+    encode = partial(_encode_row, tokenizer=tokenizer, max_length=max_length, keep_end=keep_end)
     rows = dataset.map(
-        # `map` describes what it calls: a function of the module by its name; one that is made here, instruction by instruction.
-        partial(
-            _encode_batch,
-            tokenizer=tokenizer,
-            max_length=max_length,
-            keep_end=keep_end,
-            dead=dead,
-            cut=cut,
-        ),
-        batched=True,  # the tokenizer takes many texts at a time, on all cores; the result is that of row after row
+        encode,
         with_indices=True,
         remove_columns=dataset.column_names,
-        features=features,
+        features=Features({**features, "tokens": Value("int64")}),
         load_from_cache_file=False,  # the cache does not see a change of encode_example
         desc="tokenizing",
     )
-    return EncodedRows(rows, tuple(dead), len(cut))
+    tokens = rows["tokens"][:]
+    dead = tuple(row for row, count in enumerate(tokens) if not count)
+    kept = rows.remove_columns("tokens").select([row for row, count in enumerate(tokens) if count])
+    return EncodedRows(kept, dead, cut=sum(count > max_length for count in tokens))
 
 
-def _encode_batch(
-    batch: Mapping[str, Sequence],
-    numbers: Sequence[int],
+def _encode_row(
+    row: Mapping[str, str],
+    number: int,
     *,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     keep_end: bool,
-    dead: list[int],
-    cut: list[int],
-) -> pa.Table:
-    """Return the rows of a batch that can be learnt from; the numbers of those that can't go to `dead`, of those that were cut to `cut`."""
-    instructions, inputs, outputs = _checked(batch, numbers)
-    ids = encode_texts([*map(format_prompt, instructions, inputs), *outputs], tokenizer)
-    end_id = tokenizer.eos_token_id  # looked up once: it takes as long as joining a row
-    prompts, responses = [], []
-    for number, prompt_ids, output_ids in zip(
-        numbers, ids[: len(outputs)], ids[len(outputs) :], strict=True
-    ):
-        try:
-            response_ids = respond(prompt_ids, output_ids, end_id, max_length, keep_end=keep_end)
-        except NoSupervisedTokenError:
-            dead.append(number)
-            continue
-        if len(prompt_ids) + len(output_ids) + 1 > max_length:  # with the end token
-            cut.append(number)
-        prompts.append(prompt_ids)
-        responses.append(response_ids)
-    begins, columns = join_rows(prompts, responses)
-    return pa.table(
-        {name: pa.LargeListArray.from_arrays(begins, column) for name, column in columns.items()}
-    )
-
-
-def _checked(
-    batch: Mapping[str, Sequence], numbers: Sequence[int]
-) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-    """Return the columns of a batch as ``check_example`` would; all rows at once, and one by one only to name the row that is wrong."""
-    instructions, outputs = batch.get("instruction"), batch.get("output")
-    inputs = batch.get("input") or [""] * len(numbers)
+) -> dict[str, list[int] | int]:
+    """Return the encoded row, and as ``tokens`` its length before it was cut (0: no target)."""
     try:
-        if instructions and outputs and all(outputs):
-            "".join((*instructions, *inputs, *outputs)).encode("utf-8")
-            return instructions, inputs, outputs
-    except (TypeError, UnicodeEncodeError):  # a value that is no text, half a character
-        pass
-    for number, *values in zip(numbers, *batch.values(), strict=True):
-        try:
-            check_example(dict(zip(batch, values, strict=True)))
-        except RowError as error:
-            raise RowError(f"row {number}: {error}") from None
-    raise AssertionError("a batch that is wrong has a row that is wrong")
+        example = encode_example(row, tokenizer, max_length, keep_end=keep_end)
+    except NoSupervisedTokenError:
+        return {name: [] for name in ENCODED_COLUMNS} | {"tokens": 0}
+    except RowError as error:
+        raise RowError(f"row {number}: {error}") from None
+    tokens = len(example["input_ids"])
+    if tokens == max_length:  # it may have been cut
+        tokens = len(encode_example(row, tokenizer, sys.maxsize)["input_ids"])
+    return {**example, "tokens": tokens}
 
 
 def _problem(column: str, value: object) -> str | None:
     if value is None:
-        return (
-            "null; write an empty text or drop the row"
-            if column == "input"
-            else "null; fill it or drop the row"
-        )
-    if not isinstance(value, str) or not is_encodable(value):
-        return _not_text(value)
+        remedy = "write an empty text" if column == "input" else "fill it"
+        return f"null; {remedy} or drop the row"
+    if not isinstance(value, str):
+        return f"{type(value).__name__} {value!r:.40} instead of text"
+    if not is_encodable(value):
+        return "half a character (a lone surrogate); fix it or drop the row"
     if column != "input" and not value.strip(INVISIBLE):
-        return (
-            "empty; fill it or drop the row"
-            if not value.strip()
-            else "nothing but invisible characters; fill it or drop the row"
-        )
+        emptiness = "nothing but invisible characters" if value.strip() else "empty"
+        return f"{emptiness}; fill it or drop the row"
     if control := CONTROL.search(value):
         return f"the control character U+{ord(control[0]):04X}; remove it or drop the row"
     if len(value) > MAX_CHARACTERS:
@@ -306,136 +252,94 @@ def _problem(column: str, value: object) -> str | None:
     return None
 
 
-def _not_text(value: object) -> str:
-    if isinstance(value, str):
-        return "half a character (a lone surrogate); mend it or drop the row"
-    return f"{type(value).__name__} {value!r:.40} instead of text"
-
-
 def _check(rows: Dataset, problems: Sequence[RowProblem], on_invalid: str, where: str) -> Dataset:
-    if problems := sorted(problems, key=_row_and_column):
+    if problems:
         bad = sorted({problem.row for problem in problems})
         listed = "; ".join(map(str, problems[:10])) + ("; …" if len(problems) > 10 else "")
-        summary = (
-            f"{where}: {len(bad)} of {len(rows)} rows can't be used (rows counted from 0): {listed}"
-        )
+        counts = f"{where}: {len(bad)} of {len(rows)} rows can't be used (rows counted from 0)"
         if on_invalid == "raise":
-            raise DataError(f'{summary}. Mend them, or leave them out with on_invalid="drop"')
-        logger.warning("%s. Left out: rows %s", summary, bad)
+            remedy = 'Fix them, or leave them out with on_invalid="drop"'
+            raise DataError(f"{counts}: {listed}. {remedy}")
+        logger.warning("%s: %s. Left out: rows %s", counts, listed, bad)
         rows = rows.select(sorted(set(range(len(rows))) - set(bad)))
     if not len(rows):
         raise DataError(f"{where}: no rows")
-    for column in COLUMNS:  # an all-empty column may have been read as null or number type
-        rows = (
-            rows
-            if rows.features[column] == Value("string")
-            else rows.cast_column(column, Value("string"))
-        )
+    for column in COLUMNS:  # an all-empty column may have been read as null or as numbers
+        if rows.features[column] != Value("string"):
+            rows = rows.cast_column(column, Value("string"))
     return rows
 
 
 def _report_repeated(rows: Dataset, where: str) -> None:
-    """Log the rows that are exactly another one: they are trained on as often as they stand there, which may not be meant."""
+    """Warn about rows that repeat an earlier one: they are trained on more than once."""
     first: dict[tuple[str, ...], int] = {}
     repeated = []
     for number, row in enumerate(zip(*(rows[column] for column in COLUMNS), strict=True)):
-        if all(isinstance(text, str) for text in row) and first.setdefault(row, number) != number:
+        if all(isinstance(text, str) for text in row) and first.setdefault(row, number) < number:
             repeated.append(number)
     if repeated:
-        said = (
-            "%s: %d rows are exactly like an earlier one (rows %s, counted from 0); they are kept"
-        )
-        logger.warning(said, where, len(repeated), listed_rows(repeated))
+        message = "%s: %d rows repeat an earlier one (rows %s, counted from 0); they are kept"
+        logger.warning(message, where, len(repeated), listed_rows(repeated))
 
 
-def _rename(rows: Dataset, columns: Mapping[str, str | None], where: str) -> Dataset:
-    if unknown := set(columns) - set(COLUMNS):
-        raise DataError(
-            f"{where}: columns maps {sorted(unknown)}, but the names to map are {list(COLUMNS)}"
-        )
-    wanted = {ours: columns.get(ours, ours) for ours in COLUMNS}
-    for ours, theirs in wanted.items():
-        if theirs not in rows.column_names and not (theirs is None and ours == "input"):
+def _rename(rows: Dataset, sources: Mapping[str, str | None], where: str) -> Dataset:
+    for ours, theirs in sources.items():
+        if theirs not in rows.column_names and (theirs is not None or ours != "input"):
+            found = ", ".join(rows.column_names) or "none"
+            no_input = ' or {"input": None} if there is none' if ours == "input" else ""
             raise DataError(
-                f"{where}: no column {theirs!r}, found {', '.join(rows.column_names) or 'none'}; map the names with "
-                f'columns={{"{ours}": "its name here"}}'
-                + (' or {"input": None} if there is none' if ours == "input" else "")
+                f"{where}: no column {theirs!r}, found {found}; map the names with "
+                f'columns={{"{ours}": "its name here"}}{no_input}'
             )
-    # All at once through names that nobody has: two columns may change places.
-    rows = rows.rename_columns(
-        {theirs: f"\0{ours}" for ours, theirs in wanted.items() if theirs is not None}
-    )
-    rows = rows.remove_columns([name for name in rows.column_names if name in COLUMNS])
-    rows = rows.rename_columns(
-        {f"\0{ours}": ours for ours, theirs in wanted.items() if theirs is not None}
-    )
-    if wanted["input"] is None:
+    renamed = {theirs: ours for ours, theirs in sources.items() if theirs is not None}
+    hidden = [name for name in COLUMNS if name in rows.column_names and name not in renamed]
+    rows = rows.remove_columns(hidden).rename_columns(renamed)
+    if sources["input"] is None:
         rows = rows.add_column("input", [""] * len(rows))
-    return rows.select_columns(
-        [*COLUMNS, *(name for name in rows.column_names if name not in COLUMNS)]
-    )
+    further = [name for name in rows.column_names if name not in COLUMNS]
+    return rows.select_columns([*COLUMNS, *further])
 
 
-def _read(source: str) -> tuple[Dataset | DatasetDict, Oddities]:
-    """Return the data, and the values that could not be kept as they were."""
+def _read(source: str) -> tuple[Dataset | DatasetDict, NonTextCells]:
     if _is_tinyworld(source):
-        return load_from_disk(str(tinyworld_folder(source))), []
-    if not looks_like_folder(source):
-        require_reachable(source, "dataset")
-        return _guarded(lambda: (load_dataset(source), []), source)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        if (path / "instructions").is_dir():  # a folder written by `tinyworld build`
-            path = path / "instructions"
-        if not ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
-            raise DataError(
-                f"{source!r} is no data set: give a folder written by save_to_disk, or a {_endings()} file"
-            )
-        return _guarded(lambda: (load_from_disk(str(path)), []), source)
+        return load_from_disk(str(tinyworld_folder(source))), {}
+    location = locate(source, "dataset")
+    with explaining(source, "dataset"):
+        if isinstance(location, str):
+            return load_dataset(location), {}
+        if location.is_dir():
+            return load_from_disk(str(_saved_folder(location, source))), {}
+        return _read_file(location, source)
+
+
+def _saved_folder(folder: Path, source: str) -> Path:
+    if (folder / "instructions").is_dir():  # a folder written by `tinyworld build`
+        folder = folder / "instructions"
+    if not any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        endings = ", ".join(FILE_READERS)
+        remedy = f"give a folder written by save_to_disk, or a {endings} file"
+        raise DataError(f"{source!r} is not a data set: {remedy}")
+    return folder
+
+
+def _read_file(path: Path, source: str) -> tuple[Dataset, NonTextCells]:
     if not path.is_file():
-        what = (
-            "it is neither a file nor a folder"
-            if path.exists()
-            else "there is no such file or folder"
-        )
-        raise DataError(f"no data set {source!r}: {what}; check the path")
+        raise DataError(f"{source!r} is neither a file nor a folder; check the path")
     if path.suffix not in FILE_READERS:
-        raise DataError(
-            f"{source!r} can't be read: give a {_endings()} file, or a folder written by save_to_disk"
-        )
+        remedy = f"give a {', '.join(FILE_READERS)} file, or a folder written by save_to_disk"
+        raise DataError(f"{source!r} can't be read: {remedy}")
     if not path.stat().st_size:
         raise DataError(f"{source!r} is an empty file")
-    return _guarded(lambda: FILE_READERS[path.suffix](path), source)
-
-
-def _guarded(
-    read: Callable[[], tuple[Dataset | DatasetDict, Oddities]], source: str
-) -> tuple[Dataset | DatasetDict, Oddities]:
-    try:
-        return read()
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise not_found(source, "dataset") from None
-    except Exception as error:
-        cause = error.__cause__ or error
-        first_line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-        raise cut_off(error, source, "dataset") or DataError(
-            f"{source!r} can't be read as a data set: {first_line}"
-        ) from error
+    return FILE_READERS[path.suffix](path)
 
 
 def _is_tinyworld(source: str) -> bool:
     return source == TINYWORLD or source.startswith(f"{TINYWORLD}:")
 
 
-def _endings() -> str:
-    return ", ".join(FILE_READERS)
-
-
 def first_rows(dataset: Dataset, task: str | None, limit: int) -> Sequence[dict]:
-    """Return up to `limit` rows, only those of one `task` where the data set tells tasks apart."""
+    """Return up to `limit` rows, only those of one `task` if the data set has that task."""
     if task is not None and "task" in dataset.column_names:
-        wanted = [row for row, name in enumerate(dataset["task"]) if name == task]
-        dataset = dataset.select(wanted[:limit]) if wanted else dataset
+        rows = [row for row, name in enumerate(dataset["task"]) if name == task]
+        dataset = dataset.select(rows[:limit]) if rows else dataset
     return dataset.select(range(min(limit, len(dataset)))).to_list()

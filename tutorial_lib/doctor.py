@@ -1,48 +1,32 @@
-"""``python -m tutorial_lib.doctor``: what this machine has, what will be slow, what must be mended, and which profile fits.
+"""``python -m tutorial_lib.doctor``: what this machine has, what will be slow, what must be fixed.
 
 Nothing is changed and no script is run; the hub is asked once, for at most a few seconds.
 """
 
+import argparse
 import importlib.metadata
 import os
 import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Literal
 
-import psutil
-import torch
-from huggingface_hub import constants
-from packaging.requirements import Requirement
-
 from tutorial_lib.command import run_command
-from tutorial_lib.hub import endpoint_trouble
-from tutorial_lib.models import TINYWORLD_BASE, pick_device
-from tutorial_lib.profiles import PROFILES, get_profile, runs_dir
+from tutorial_lib.profiles import PROFILES, TINYWORLD, get_profile, runs_dir
+from tutorial_lib.show.tables import html_table
 
 DISTRIBUTION = "full-fine-tuning-lab"
-SHOWN_PACKAGES = (
-    "torch",
-    "transformers",
-    "datasets",
-    "accelerate",
-    "jupyterlab",
-    "ipywidgets",
-    "matplotlib",
-)
-TINY_MEMORY, TINY_DISK = (
-    3.0,
-    2.0,
-)  # GiB that the `tiny` profile takes at most, notebooks side by side
-ARTICLE_GPU_MEMORY = 16.0  # GiB, the article's figure for a batch of 4 x 256 in float32
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate")
+SHOWN_PACKAGES = (*LIBRARIES, "jupyterlab", "ipywidgets", "matplotlib")
+TINY_MEMORY, TINY_DISK = 3.0, 2.0  # GiB that the `tiny` profile takes, notebooks side by side
+ARTICLE_GPU_MEMORY = 16.0  # GiB, the article's figure for a batch of 4 × 256 in float32
 
-Verdict = Literal["good", "slow", "mend"]
-MARKS = {"good": "✓ good", "slow": "○ will be slow", "mend": "✗ mend"}
-# Okabe and Ito's green, orange and vermilion, light enough to read black text on; the mark says the same in words.
-BACKGROUNDS = {"good": "#cdeee3", "slow": "#fbe8c0", "mend": "#f6cdb5"}
+Verdict = Literal["good", "slow", "fix"]
+MARKS = {"good": "✓ good", "slow": "○ will be slow", "fix": "✗ fix"}
+# Okabe and Ito's green, orange and vermilion, light enough for black text.
+COLOURS = {"good": "#cdeee3", "slow": "#fbe8c0", "fix": "#f6cdb5"}
 
 
 @dataclass(frozen=True)
@@ -51,38 +35,29 @@ class Finding:
 
     Attributes:
         what: what was looked at.
-        found: what was found.
-        verdict: good, slow (it works, with patience) or mend (something does not work until it is mended).
-        hint: what it means or what to do; never empty where the verdict is ``mend``.
+        value: what is there.
+        verdict: good, slow (it works, with patience) or fix (something does not work until then).
+        hint: what it means or what to do; never empty where the verdict is ``fix``.
     """
 
     what: str
-    found: str
-    verdict: Verdict
+    value: str
+    verdict: Verdict = "good"
     hint: str = ""
 
 
 def examine() -> list[Finding]:
-    """Look at everything that the course depends on; takes a second, or some five where the hub does not answer."""
-    return [
-        _python(),
-        *_packages(),
-        _cores(),
-        _memory(),
-        _disk(),
-        _device(),
-        _base_model(),
-        _hub(),
-        _cache(),
-        _profile(),
-    ]
+    """Look at all that the course depends on: a second, or five if the hub does not answer."""
+    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    findings = [Finding("Python", python), *_packages(), _cores(), _memory(), _disk()]
+    return [*findings, _device(), _base_model(), _hub(), _cache(), _profile()]
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """Return the table as text, a line a finding; hints stand below their line."""
+    """Return the table as text, a line per finding, with its hint below."""
     lines = []
     for finding in findings:
-        lines.append(f"{MARKS[finding.verdict]:<15} {finding.what:<18} {finding.found}")
+        lines.append(f"{MARKS[finding.verdict]:<15} {finding.what:<18} {finding.value}")
         if finding.hint:
             lines.append(f"{'':<15} {'':<18} → {finding.hint}")
     return "\n".join(lines)
@@ -90,187 +65,152 @@ def as_text(findings: Sequence[Finding]) -> str:
 
 def as_html(findings: Sequence[Finding]) -> str:
     """Return the table as HTML, its lines coloured by verdict."""
-    rows = "".join(
-        f'<tr style="background:{BACKGROUNDS[finding.verdict]};color:black">'
-        + "".join(
-            f'<td style="text-align:left">{escape(text)}</td>'
-            for text in (MARKS[finding.verdict], finding.what, finding.found, finding.hint)
-        )
-        + "</tr>"
-        for finding in findings
-    )
-    head = "".join(
-        f'<th style="text-align:left">{name}</th>'
-        for name in ("", "what", "found", "what it means, what to do")
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _python() -> Finding:
-    return Finding(
-        "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", "good"
+    return html_table(
+        ["", "what", "found", "what it means, what to do"],
+        [[MARKS[each.verdict], each.what, each.value, each.hint] for each in findings],
+        [COLOURS[each.verdict] for each in findings],
     )
 
 
 def _packages() -> list[Finding]:
-    wanted = {
-        requirement.name: requirement
-        for requirement in map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
-    }
+    from packaging.requirements import Requirement
+    from torch import __version__ as torch_version
+
+    required = map(Requirement, importlib.metadata.requires(DISTRIBUTION) or [])
+    ranges = {requirement.name: requirement.specifier for requirement in required}
     findings = []
     for name in SHOWN_PACKAGES:
         # torch itself says for which hardware it was built; its package's metadata need not.
-        version, range_ = (
-            torch.__version__ if name == "torch" else importlib.metadata.version(name),
-            wanted[name].specifier,
-        )
-        fits = range_.contains(version, prereleases=True)
-        hint = (
-            ""
-            if fits
-            else f"the course needs {range_}: pip install -c constraints.txt -e . in the course's folder"
-        )
-        findings.append(Finding(name, version, "good" if fits else "mend", hint))
+        version = torch_version if name == "torch" else importlib.metadata.version(name)
+        if ranges[name].contains(version, prereleases=True):
+            findings.append(Finding(name, version))
+        else:
+            remedy = "pip install -c constraints.txt -e . in the course's folder"
+            hint = f"the course needs {ranges[name]}: {remedy}"
+            findings.append(Finding(name, version, "fix", hint))
     return findings
 
 
 def _cores() -> Finding:
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    import torch
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     if cores == 1:
-        return Finding("cores", "1", "slow", "training in 07 may take twice the time that it tells")
-    return Finding(
-        "cores",
-        f"{cores}; torch uses {torch.get_num_threads()} threads",
-        "good",
-        "keep other programs quiet while 07 trains",
-    )
+        hint = "training in 07 may take twice the time that it says"
+        return Finding("cores", "1", "slow", hint)
+    threads = f"{cores}; torch uses {torch.get_num_threads()} threads"
+    return Finding("cores", threads, hint="keep other programs quiet while 07 trains")
 
 
 def _memory() -> Finding:
+    import psutil
+
     memory = psutil.virtual_memory()
-    free, total = memory.available / 2**30, memory.total / 2**30
-    found = f"{free:.1f} of {total:.1f} GiB free"
-    if free < TINY_MEMORY:
-        return Finding(
-            "memory",
-            found,
-            "mend",
-            f"close other programs or notebooks (Kernel > Shut Down All): {TINY_MEMORY:.0f} GiB must be free",
-        )
-    return Finding("memory", found, "good")
+    free = memory.available / 2**30
+    value = f"{free:.1f} of {memory.total / 2**30:.1f} GiB free"
+    remedy = "close other programs or notebooks (Kernel > Shut Down All)"
+    return _room("memory", value, free, TINY_MEMORY, remedy)
 
 
 def _disk() -> Finding:
     folder = runs_dir()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 2**30
-    found = f"{free:.0f} GiB free for {folder.name}/"
-    if free < TINY_DISK:
-        return Finding(
-            "disk",
-            found,
-            "mend",
-            f"free some, or set TUTORIAL_RUNS to a folder on another disk: {TINY_DISK:.0f} GiB must be free",
-        )
-    return Finding("disk", found, "good")
+    value = f"{free:.0f} GiB free for {folder.name}/"
+    remedy = "free some, or set TUTORIAL_RUNS to a folder on another disk"
+    return _room("disk", value, free, TINY_DISK, remedy)
 
 
-def _gpu_memory(device: torch.device) -> float | None:
-    """GiB of a CUDA device; other accelerators share the machine's memory or do not tell."""
-    return (
-        torch.cuda.get_device_properties(device).total_memory / 2**30
-        if device.type == "cuda"
-        else None
-    )
+def _room(what: str, value: str, free: float, needed: float, remedy: str) -> Finding:
+    if free >= needed:
+        return Finding(what, value)
+    return Finding(what, value, "fix", f"{remedy}: {needed:.0f} GiB must be free")
+
+
+def _gpu() -> tuple[str, float | None]:
+    """Name of the device, or "cpu", and its memory (GiB) where it is its own and known."""
+    import torch
+
+    from tutorial_lib.models import pick_device
+
+    device = pick_device()
+    if device.type != "cuda":
+        return device.type, None
+    memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+    return torch.cuda.get_device_name(device), memory
 
 
 def _device() -> Finding:
-    device = pick_device()
-    if device.type == "cpu":
-        return Finding(
-            "GPU",
-            "none: everything runs on the CPU",
-            "slow",
-            "fine for the tiny profile; the article's own model needs a GPU",
-        )
-    memory = _gpu_memory(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    found = f"{name}" + (f", {memory:.0f} GiB" if memory else "")
-    if memory and memory < ARTICLE_GPU_MEMORY:
-        return Finding(
-            "GPU",
-            found,
-            "good",
-            f"fine for tiny; the article's model takes {ARTICLE_GPU_MEMORY:.0f} GiB",
-        )
-    return Finding("GPU", found, "good")
+    name, memory = _gpu()
+    if name == "cpu":
+        hint = "fine for the tiny profile; the article's own model needs a GPU"
+        return Finding("GPU", "none: everything runs on the CPU", "slow", hint)
+    value = name + (f", {memory:.0f} GiB" if memory else "")
+    small = f"fine for tiny; the article's model takes {ARTICLE_GPU_MEMORY:.0f} GiB"
+    return Finding("GPU", value, hint=small if memory and memory < ARTICLE_GPU_MEMORY else "")
 
 
 def _base_model() -> Finding:
+    from tutorial_lib.models import TINYWORLD_BASE
+
     weights = TINYWORLD_BASE / "model.safetensors"
-    if not weights.is_file():
-        return Finding(
-            "TinyWorld's base",
-            "missing",
-            "mend",
-            "the checkout is not whole: git status tells what is gone, git restore brings it back",
-        )
-    return Finding(
-        "TinyWorld's base", f"{weights.stat().st_size / 1e6:.1f} MB, ships with the kit", "good"
-    )
+    if weights.is_file():
+        size = f"{weights.stat().st_size / 1e6:.1f} MB, ships with the kit"
+        return Finding("TinyWorld's base", size)
+    hint = "the checkout is incomplete: git status lists what is missing, git restore restores it"
+    return Finding("TinyWorld's base", "missing", "fix", hint)
 
 
 def _hub() -> Finding:
+    from huggingface_hub import constants
+
+    from tutorial_lib.hub import endpoint_problem
+
     if constants.HF_HUB_OFFLINE:
-        return Finding(
-            "hub",
-            "HF_HUB_OFFLINE is set: it is never asked",
-            "good",
-            "models and data come from the cache or from folders",
-        )
-    trouble = endpoint_trouble()
-    if trouble is None:
-        return Finding("hub", f"{constants.ENDPOINT} answers", "good")
-    needed = get_profile().name != "tiny"
-    hint = "the tiny profile needs no hub; for another, set HF_ENDPOINT to a mirror before Jupyter starts, or give local folders"
-    return Finding("hub", f"{constants.ENDPOINT}: {trouble}", "mend" if needed else "good", hint)
+        hint = "models and data come from the cache or from folders"
+        return Finding("hub", "HF_HUB_OFFLINE is set: it is never asked", hint=hint)
+    problem = endpoint_problem()
+    if problem is None:
+        return Finding("hub", f"{constants.ENDPOINT} answers")
+    remedy = "set HF_ENDPOINT to a mirror before Jupyter starts, or give local folders"
+    hint = f"the tiny and fast profiles need no hub; for another, {remedy}"
+    profile = get_profile()
+    needed = any(map(_is_elsewhere, (profile.model, profile.dataset)))
+    return Finding("hub", f"{constants.ENDPOINT}: {problem}", "fix" if needed else "good", hint)
+
+
+def _is_elsewhere(source: str) -> bool:
+    return source.partition(":")[0] != TINYWORLD and not Path(source).expanduser().exists()
 
 
 def _cache() -> Finding:
-    cache = Path(constants.HF_HUB_CACHE)
-    kept = (
-        len([folder for folder in cache.glob("*--*") if folder.is_dir()]) if cache.is_dir() else 0
-    )
-    return Finding(
-        "downloads",
-        f"{kept} kept in the hub's cache",
-        "good",
-        "HF_HOME moves the cache to another disk",
-    )
+    from huggingface_hub import constants
+
+    count = sum(folder.is_dir() for folder in Path(constants.HF_HUB_CACHE).glob("*--*"))
+    hint = "HF_HOME moves the cache to another disk"
+    return Finding("downloads", f"{count} kept in the hub's cache", hint=hint)
 
 
 def _profile() -> Finding:
-    profile, device = get_profile(), pick_device()
-    if profile.name == "tiny":
-        return Finding(
-            "profile",
-            "tiny",
-            "good",
-            "the default: its model and data ship with the kit, no GPU and no network needed",
-        )
-    memory = _gpu_memory(device)
-    if device.type == "cpu" or (memory and memory < ARTICLE_GPU_MEMORY):
-        hint = f"{PROFILES['article'].model} takes {ARTICLE_GPU_MEMORY:.0f} GiB of a GPU; without one, unset TUTORIAL_PROFILE"
+    profile = get_profile()
+    name, memory = _gpu()
+    small = name == "cpu" or (memory is not None and memory < ARTICLE_GPU_MEMORY)
+    if profile.model == PROFILES["article"].model and small:
+        needs = f"{profile.model} takes {ARTICLE_GPU_MEMORY:.0f} GiB of a GPU"
+        hint = f"{needs}; without one, unset TUTORIAL_PROFILE"
         return Finding("profile", profile.name, "slow", hint)
-    return Finding(
-        "profile", profile.name, "good", f"model {profile.model}, data {profile.dataset}"
-    )
+    hint = f"model {profile.model}, data {profile.dataset}"
+    if profile.model == profile.dataset == TINYWORLD:
+        hint = "its model and data ship with the kit, no GPU and no network needed"
+    return Finding("profile", profile.name, hint=hint)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
+    description = __doc__.split("\n\n")[1]
+    parser = argparse.ArgumentParser("python -m tutorial_lib.doctor", description=description)
+    parser.parse_args(arguments)
     print(as_text(examine()))
 
 

@@ -1,10 +1,10 @@
-"""What can go wrong for a user of the kit, each error with a message that says what, where, and what to do."""
+"""What can go wrong for a user of the kit: each message says what, where, and what to do."""
 
 from collections.abc import Sequence
 
 
 class LabError(Exception):
-    """A mistake of input or surroundings, told in one line; a command prints the line and exits with status 1."""
+    """A mistake that a user can fix; a command prints its one line and exits with status 1."""
 
 
 class ProfileError(LabError):
@@ -20,11 +20,11 @@ class RowError(DataError, ValueError):
 
 
 class NoSupervisedTokenError(RowError):
-    """A row whose prompt fills the whole length, so that nothing is left to learn from."""
+    """A row whose prompt fills the whole length, so that no target is left."""
 
 
 class NotFiniteError(LabError):
-    """A training whose loss or gradient is no number any more."""
+    """A training whose loss or gradient is nan or infinite."""
 
 
 class InterruptedTrainingError(LabError):
@@ -40,7 +40,7 @@ class HubUnreachableError(LabError):
 
 
 class ProcessesError(LabError):
-    """Processes that are not what was asked for, or can't share the work."""
+    """Processes that are not as many as asked for, or can't share the work."""
 
 
 class OutputError(LabError):
@@ -48,5 +48,5 @@ class OutputError(LabError):
 
 
 def listed_rows(numbers: Sequence[int]) -> str:
-    """Return row numbers for a message: the first ten of them, ``"3, 17"`` or ``"0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"``."""
+    """Return the first ten row numbers for a message: ``"3, 17"`` or ``"0, 1, …"``."""
     return ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")

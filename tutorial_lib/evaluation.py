@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tutorial_lib.formatting import IGNORE_INDEX, EncodedExample
-from tutorial_lib.inference import Answer
+from tutorial_lib.inference import Answer, answer
 
 HAN = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
+LANGUAGE_NAMES = {"zh": "Chinese", "en": "English"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Score:
 
 
 def is_exact(expected: str, answer: Answer) -> bool:
-    """Tell whether an answer says exactly what was expected; only white space at its ends is forgiven."""
+    """Tell whether an answer is exactly the expected one, apart from white space at its ends."""
     return answer.text.strip() == expected.strip()
 
 
@@ -45,37 +48,85 @@ def exact_match(
 
     Args:
         rows: instruction rows; ``output`` is the expected answer.
-        answers: one a row.
-        by: the columns that make a group. A row without a ``language`` is Chinese ("zh") if its instruction has a Chinese character, else
-            English ("en"); any other column that is missing counts as "all".
+        answers: one per row.
+        by: the columns that make a group. A row without a ``language`` is Chinese ("zh") if its
+            instruction has a Chinese character, else English ("en"); any other column that is
+            missing counts as "all".
 
     Returns:
-        One Score for each value of the columns `by` that occurs, sorted by these values; ``by=()`` gives one group, ``()``.
+        A Score per value of the columns `by`, sorted; ``by=()`` gives one group, ``()``.
 
     Raises:
         ValueError: there are not as many answers as rows.
     """
     if len(rows) != len(answers):
-        raise ValueError(f"{len(rows)} rows but {len(answers)} answers: give one answer a row")
-    counts: dict[tuple[str, ...], list[int]] = {}
-    for row, given in zip(rows, answers, strict=True):
-        count = counts.setdefault(tuple(_group(row, column) for column in by), [0, 0])
-        count[0] += is_exact(row["output"], given)
-        count[1] += 1
-    return {group: Score(*counts[group]) for group in sorted(counts)}
+        raise ValueError(f"{len(rows)} rows but {len(answers)} answers: give one answer per row")
+    right: dict[tuple[str, ...], list[bool]] = {}
+    for row, each in zip(rows, answers, strict=True):
+        group = tuple(_group(row, column) for column in by)
+        right.setdefault(group, []).append(is_exact(row["output"], each))
+    return {group: Score(sum(right[group]), len(right[group])) for group in sorted(right)}
 
 
 def stopping_rate(answers: Iterable[Answer]) -> float:
-    """Return the share of answers that ended with the end-of-sequence token within the limit, from 0 to 1 (0 if there are none)."""
-    stopped = [given.stopped for given in answers]
+    """Return the share of answers (0 to 1) that the model ended itself; 0 if there are none."""
+    stopped = [each.stopped for each in answers]
     return sum(stopped) / len(stopped) if stopped else 0.0
+
+
+def measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Mapping[str, Sequence[Mapping[str, str]]],
+    max_new_tokens: int,
+    state: PartialState | None = None,
+) -> dict:
+    """Answer every question greedily, each process its share; return ``metrics.json``'s figures.
+
+    Args:
+        model: a causal language model.
+        tokenizer: the model's.
+        questions: instruction rows of each split.
+        max_new_tokens: the longest answer.
+        state: of several processes; None in a notebook.
+
+    Returns:
+        ``{"exact_match": {split: {"zh": share, "en": share}}, "stopping_rate": share}``, shares
+        from 0 to 1; None for a language without questions.
+    """
+    state = state or PartialState()
+    shares, answers = {}, []
+    for split, rows in questions.items():
+        with state.split_between_processes(list(rows)) as share:
+            mine = answer(share, model, tokenizer, max_new_tokens=max_new_tokens)
+        # With fewer rows than processes, some versions of accelerate repeat the last row.
+        of_split = gather_object(mine)[: len(rows)]
+        scores = exact_match(rows, of_split, by=("language",))
+        shares[split] = {
+            language: scores[language,].share if (language,) in scores else None
+            for language in LANGUAGE_NAMES
+        }
+        answers += of_split
+    return {"exact_match": shares, "stopping_rate": stopping_rate(answers) if answers else None}
+
+
+def before_after_table(before: Mapping, after: Mapping) -> str:
+    """Return the figures of two calls of ``measure`` as text, a line per figure."""
+    lines = [f"{'answered exactly':<28}{'before':>10}{'after':>10}"]
+    for split, label in [("held_out", "held-out questions"), ("train", "training questions")]:
+        for language, name in LANGUAGE_NAMES.items():
+            shares = [figures["exact_match"][split][language] for figures in (before, after)]
+            lines.append(_line(f"{label}, {name}", shares))
+    rates = [figures["stopping_rate"] for figures in (before, after)]
+    return "\n".join([*lines, _line("answers that stop", rates)])
 
 
 @torch.inference_mode()
 def token_losses(model: PreTrainedModel, example: EncodedExample) -> list[float]:
-    """Return the loss of each token of one row (nats), nan where its label is -100 and for the first token, which nothing predicts.
+    """Return the loss of each token of one example (nats).
 
-    The mean of those that are numbers is the model's own loss for this row. The model is put in evaluation mode for the time of the call.
+    It is nan where the label is -100, and for the first token, which nothing predicts. The mean
+    of the others is the model's own loss. The model is in evaluation mode during the call.
     """
     was_training = model.training
     model.eval()
@@ -85,9 +136,14 @@ def token_losses(model: PreTrainedModel, example: EncodedExample) -> list[float]
     finally:
         model.train(was_training)
     labels = torch.tensor(example["labels"][1:], device=model.device)
-    each = cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE_INDEX)
-    each[labels == IGNORE_INDEX] = torch.nan
-    return [math.nan, *each.tolist()]
+    losses = cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE_INDEX)
+    losses[labels == IGNORE_INDEX] = torch.nan
+    return [math.nan, *losses.tolist()]
+
+
+def _line(label: str, shares: Sequence[float | None]) -> str:
+    texts = ["none asked" if share is None else f"{share:.1%}" for share in shares]
+    return f"{label:<28}" + "".join(f"{text:>10}" for text in texts)
 
 
 def _group(row: Mapping[str, str], column: str) -> str:

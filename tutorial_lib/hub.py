@@ -1,6 +1,8 @@
-"""Find a model or data set: a folder on this machine, something the kit ships, or an id on the hub."""
+"""Find a model or data set on this machine or on the hub, and explain why it can't be loaded."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -10,45 +12,94 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from tutorial_lib.errors import DataError, HubUnreachableError, LabError, ModelError
 
-PROBE_TIMEOUT = 5.0  # seconds until a hub that does not answer counts as unreachable
-HTTP_LIBRARIES = (
-    "httpx",
-    "httpx2",
-    "httpcore",
-    "httpcore2",
-)  # what huggingface_hub has spoken with, by version
+Kind = Literal["model", "dataset"]
+NOUNS = {"model": "model", "dataset": "data set"}
+ERRORS = {"model": ModelError, "dataset": DataError}
 # A file that every repository of this kind has: is it in the cache?
 MARKER = {"model": "config.json", "dataset": "README.md"}
+PROBE_TIMEOUT = 5.0  # seconds until a hub that does not answer counts as unreachable
+# The HTTP libraries of the different versions of huggingface_hub.
+HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
-def require_reachable(repo_id: str, repo_type: Literal["model", "dataset"]) -> None:
-    """Return if `repo_id` can be loaded: it is in the local cache, or the hub answers and has it.
+def locate(source: str, kind: Kind) -> str | Path:
+    """Return the path of `source` on this machine, or its hub id if it can be loaded now.
 
-    Without this check the libraries retry for minutes before they say that there is no network.
+    A hub id must be in the local cache, or the hub must answer and have it. Without this check
+    the libraries retry for minutes before they report that there is no network.
 
     Raises:
-        HubUnreachableError: not cached, and the hub does not answer within ``PROBE_TIMEOUT`` seconds (or ``HF_HUB_OFFLINE`` is set).
-        ModelError, DataError: the hub answers and has no such repository.
+        ModelError, DataError: neither this machine nor the hub has it.
+        HubUnreachableError: not cached, and the hub does not answer within ``PROBE_TIMEOUT``
+            seconds (or ``HF_HUB_OFFLINE`` is set).
     """
-    if _is_cached(repo_id, repo_type):
-        return
+    missing = f"no {NOUNS[kind]} {source!r}: there is no such file or folder"
+    if _looks_like_path(source):
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise ERRORS[kind](f"{missing}; check the path (`pwd` tells where you are)")
+        return path
+    cached = huggingface_hub.try_to_load_from_cache(source, MARKER[kind], repo_type=kind)
+    if isinstance(cached, str):
+        return source
     if constants.HF_HUB_OFFLINE:
-        raise _unreachable(repo_id, repo_type, "HF_HUB_OFFLINE is set and it is not in the cache")
+        raise _unreachable(source, kind, "HF_HUB_OFFLINE is set and it is not in the cache")
     try:
-        huggingface_hub.HfApi().repo_info(repo_id, repo_type=repo_type, timeout=PROBE_TIMEOUT)
+        huggingface_hub.HfApi().repo_info(source, repo_type=kind, timeout=PROBE_TIMEOUT)
     except RepositoryNotFoundError:
-        raise not_found(repo_id, repo_type) from None
+        message = f"{missing} here, and the hub has no such repository; check the spelling"
+        raise ERRORS[kind](message) from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no status"
-        raise _unreachable(repo_id, repo_type, f"{constants.ENDPOINT} answered {status}") from None
+        raise _unreachable(source, kind, f"{constants.ENDPOINT} answered {status}") from None
     except Exception as error:  # whatever the HTTP library raises for no route, no name, no answer
-        raise _unreachable(
-            repo_id, repo_type, f"{constants.ENDPOINT} can't be reached ({type(error).__name__})"
-        ) from None
+        reason = f"{constants.ENDPOINT} can't be reached ({type(error).__name__})"
+        raise _unreachable(source, kind, reason) from None
+    return source
 
 
-def endpoint_trouble(timeout: float = PROBE_TIMEOUT) -> str | None:
-    """Ask the hub's address for a sign of life; return None where it gives one, else what went wrong, in a few words."""
+@contextmanager
+def explaining(source: str, kind: Kind, part: str | None = None) -> Iterator[None]:
+    """Turn what the libraries raise while they load `source` into one line that names it.
+
+    Args:
+        part: what is loaded, e.g. ``"weights"`` of a model.
+
+    Raises:
+        ModelError, DataError: it can't be loaded.
+        HubUnreachableError: the connection broke.
+    """
+    try:
+        yield
+    except LabError:
+        raise
+    except Exception as error:
+        whole = f"{source!r} can't be read as a {NOUNS[kind]}"
+        problem = f"the {part} of {source!r} can't be loaded" if part else whole
+        # `datasets` wraps the error that tells the reason; `transformers` adds the reason itself.
+        cause = error.__cause__ if kind == "dataset" and error.__cause__ else error
+        first_line = (str(cause).strip() or "no message").splitlines()[0]
+        explanation = ERRORS[kind](f"{problem}: {type(cause).__name__}: {first_line}")
+        raise connection_error(error, source, kind) or explanation from error
+
+
+def connection_error(error: BaseException, source: str, kind: Kind) -> HubUnreachableError | None:
+    """If a broken connection caused `error`, return a HubUnreachableError to raise, else None.
+
+    The libraries wrap it in an error of their own, which then speaks of missing files.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        library = type(cause).__module__.partition(".")[0]
+        if isinstance(cause, ConnectionError | TimeoutError) or library in HTTP_LIBRARIES:
+            broke = f"the connection to {constants.ENDPOINT} broke ({type(cause).__name__})"
+            return _unreachable(source, kind, f"{broke}; the part that arrived is kept")
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def endpoint_problem(timeout: float = PROBE_TIMEOUT) -> str | None:
+    """Send the hub one request; return None if it answers, else what went wrong, in few words."""
     try:
         huggingface_hub.get_session().head(constants.ENDPOINT, timeout=timeout)
     except Exception as error:  # whatever the HTTP library raises for no route, no name, no answer
@@ -56,58 +107,17 @@ def endpoint_trouble(timeout: float = PROBE_TIMEOUT) -> str | None:
     return None
 
 
-def cut_off(
-    error: BaseException, repo_id: str, repo_type: Literal["model", "dataset"]
-) -> HubUnreachableError | None:
-    """Return the error to raise where `error` goes back to a connection that broke, else None.
-
-    The libraries wrap it in an error of their own, which then speaks of files that are missing.
-    """
-    seen: BaseException | None = error
-    while seen is not None:
-        if (
-            isinstance(seen, ConnectionError | TimeoutError)
-            or type(seen).__module__.partition(".")[0] in HTTP_LIBRARIES
-        ):
-            return _unreachable(
-                repo_id,
-                repo_type,
-                f"the connection to {constants.ENDPOINT} broke ({type(seen).__name__}); what has arrived is kept",
-            )
-        seen = seen.__cause__ or seen.__context__
-    return None
+def _looks_like_path(source: str) -> bool:
+    """A hub id is ``name`` or ``owner/name``, without a leading dot, slash or tilde."""
+    marked = source.startswith((".", "/", "~", os.sep)) or "\\" in source
+    return marked or source.count("/") > 1 or Path(source).exists()
 
 
-def looks_like_folder(source: str) -> bool:
-    """Tell a path from a hub id: a hub id is ``name`` or ``owner/name``, without a leading dot, slash or tilde."""
-    return (
-        source.startswith((".", "/", "~", os.sep))
-        or source.count("/") > 1
-        or "\\" in source
-        or Path(source).exists()
-    )
-
-
-def not_found(source: str, kind: Literal["model", "dataset"]) -> LabError:
-    """Return the error for a source that is neither a folder here nor a repository on the hub."""
-    what = "model" if kind == "model" else "data set"
-    error = ModelError if kind == "model" else DataError
-    return error(
-        f"no {what} {source!r}: there is no such folder here, and the hub has no such repository; check the spelling"
-    )
-
-
-def _is_cached(repo_id: str, repo_type: str) -> bool:
-    return isinstance(
-        huggingface_hub.try_to_load_from_cache(repo_id, MARKER[repo_type], repo_type=repo_type), str
-    )
-
-
-def _unreachable(repo_id: str, repo_type: str, reason: str) -> HubUnreachableError:
-    what = "model" if repo_type == "model" else "data set"
-    option = "--model" if repo_type == "model" else "--dataset"
+def _unreachable(source: str, kind: Kind, reason: str) -> HubUnreachableError:
+    noun = NOUNS[kind]
     return HubUnreachableError(
-        f"{what} {repo_id!r} can't be loaded: {reason}. Three ways on: (1) a mirror: set HF_ENDPOINT to its address; "
-        f"(2) a local folder: copy the {what} from a machine that has it and give its path ({option} DIR, or "
-        f"TUTORIAL_{repo_type.upper()}=DIR for a notebook); (3) the profile that needs no network: TUTORIAL_PROFILE=tiny"
+        f"{noun} {source!r} can't be loaded: {reason}. Three ways on: (1) a mirror: set "
+        f"HF_ENDPOINT to its address; (2) a local folder: copy the {noun} from a machine that has "
+        f"it and give its path (--{kind} DIR, or TUTORIAL_{kind.upper()}=DIR for a notebook); "
+        f"(3) the profile that needs no network: TUTORIAL_PROFILE=tiny"
     )

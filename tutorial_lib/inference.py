@@ -1,4 +1,4 @@
-"""Ask a model questions through transformers' own text-generation pipeline, many at a time."""
+"""Ask a model questions through transformers' text-generation pipeline, many at a time."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ from transformers import (
 
 from tutorial_lib.formatting import encode_text, format_prompt
 
-MOST_ROWS, MOST_TOKENS = 256, 16_384  # of a batch of questions
+MAX_BATCH_ROWS, MAX_BATCH_TOKENS = 256, 16_384
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said.
+    """A generated answer.
 
     Attributes:
-        text: the answer without the prompt and without special tokens, not stripped.
-        stopped: whether the model ended it itself with the end-of-sequence token, within the limit.
+        text: without the prompt and without special tokens, not stripped.
+        stopped: whether the model ended it with the end-of-sequence token, within the limit.
     """
 
     text: str
@@ -38,10 +38,10 @@ class Answer:
 def build_pipeline(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> TextGenerationPipeline:
-    """Return ``pipeline("text-generation")`` on the model's own device, with a tokenizer of its own.
+    """Return ``pipeline("text-generation")`` on the model's own device.
 
-    The pipeline sets ``padding_side`` in place; a copy keeps the caller's tokenizer as it was. Special tokens that somebody typed into a
-    question are read as ordinary text, as ``formatting.encode_text`` does.
+    It gets a copy of the tokenizer, since it sets ``padding_side`` in place. Special tokens that
+    somebody typed into a question are ordinary text, as for ``formatting.encode_text``.
     """
     own = copy.deepcopy(tokenizer)
     own.split_special_tokens = True
@@ -58,25 +58,20 @@ def answer(
     progress: bool = True,
     **generate_options: object,
 ) -> list[Answer]:
-    """Answer each question with the prompt that training used.
+    """Answer each question, in their order, with the prompt that training used.
 
     Args:
         questions: texts, or rows with ``instruction`` and, optionally, ``input``.
-        model: a causal language model; it is put in evaluation mode for the time of the call.
-        tokenizer: its tokenizer.
-        max_new_tokens: the longest answer, in tokens; the prompt does not count.
-        batch_size: questions a forward pass, sorted by length, so that little of a batch is padding; None: up to 256, with together at
-            most 16,384 tokens, prompts and answers (of which a model of 0.8 B remembers keys and values in 5 GB of float32).
+        model: a causal language model; in evaluation mode during the call.
+        tokenizer: the model's.
+        max_new_tokens: the longest answer, without the prompt.
+        batch_size: questions per forward pass, sorted by length to save padding; None: up to
+            256 with at most 16,384 tokens of prompts and answers (for a model of 0.8 B, 5 GB
+            of float32 keys and values).
         progress: show a progress bar.
-        **generate_options: for ``model.generate``; greedy decoding unless ``do_sample=True`` is among them.
-
-    Returns:
-        One Answer a question, in the order of `questions`.
+        **generate_options: for ``model.generate``; greedy unless ``do_sample=True`` is given.
     """
-    rows = [
-        {"instruction": question} if isinstance(question, str) else question
-        for question in questions
-    ]
+    rows = [{"instruction": q} if isinstance(q, str) else q for q in questions]
     prompts = [format_prompt(row["instruction"], row.get("input") or "") for row in rows]
     lengths = [len(encode_text(prompt, tokenizer)) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lengths.__getitem__)
@@ -94,26 +89,28 @@ def answer(
                     batch_size=len(chunk),
                     add_special_tokens=False,
                     max_new_tokens=max_new_tokens,
-                    return_tensors=True,  # the ids: only they tell the end token from the same characters as text
+                    return_tensors=True,  # only ids tell the end token from its name as text
                     **options,
                 )
-            prompt_width = max(lengths[i] for i in chunk)  # shorter prompts are filled up to it
+            prompt_width = max(lengths[i] for i in chunk)  # shorter prompts are padded to it
             for i, output in zip(chunk, outputs, strict=True):
-                answers[i] = _read(output[0]["generated_token_ids"][prompt_width:], tokenizer)
+                generated = output[0]["generated_token_ids"][prompt_width:]
+                answers[i] = _decode(list(generated), tokenizer)
     finally:
         model.train(was_training)
     return [answers[i] for i in range(len(prompts))]
 
 
 def _chunks(order: Sequence[int], tokens: Sequence[int], size: int | None) -> list[list[int]]:
-    """Split `order` into chunks of `size`, or else of what fits; `tokens` of each, ascending."""
-    chunks: list[list[int]] = [[]]
+    """Split `order` into chunks of `size`, or of what fits; `tokens` of each, ascending."""
+    chunks: list[list[int]] = []
     for i, width in zip(order, tokens, strict=True):
-        rows = len(chunks[-1]) + 1
-        if chunks[-1] and (rows > size if size else rows > MOST_ROWS or rows * width > MOST_TOKENS):
+        rows = len(chunks[-1]) + 1 if chunks else 1
+        too_large = rows > MAX_BATCH_ROWS or rows * width > MAX_BATCH_TOKENS
+        if rows == 1 or (rows > size if size else too_large):
             chunks.append([])
         chunks[-1].append(i)
-    return chunks if order else []
+    return chunks
 
 
 @torch.inference_mode()
@@ -126,20 +123,17 @@ def next_token_probabilities(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> torch.Tensor:
-    """Return the probability of each token of the vocabulary to be drawn next.
+    """Return the probability of each token to come next: float32, shape (vocabulary size,).
 
-    Changed by transformers' own processors in the order in which ``generate`` applies them: temperature, top-k, top-p.
+    transformers' own processors change it, in the order in which ``generate`` applies them.
 
     Args:
         model: a causal language model, in evaluation mode.
-        tokenizer: its tokenizer; no special token is added to the prompt.
-        prompt: what has been said so far; at least one token.
+        tokenizer: adds no special token to the prompt.
+        prompt: at least one token.
         temperature: above 0; below 1 sharpens, above 1 flattens.
-        top_k: keep only the so many likeliest tokens; 0 keeps all.
-        top_p: keep the likeliest tokens that together have at least this probability (0 to 1); 1 keeps all.
-
-    Returns:
-        float32, shape (vocabulary size,); sums to 1.
+        top_k: keep only the k most likely tokens; 0 keeps all.
+        top_p: keep the most likely tokens that together have at least this probability (0 to 1).
     """
     inputs = tokenizer(
         prompt, add_special_tokens=False, split_special_tokens=True, return_tensors="pt"
@@ -153,8 +147,8 @@ def next_token_probabilities(
     return processors(inputs["input_ids"], scores).softmax(-1)[0]
 
 
-def _read(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Answer:
-    ids = list(ids)
+def _decode(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> Answer:
     stopped = tokenizer.eos_token_id in ids
-    said = ids[: ids.index(tokenizer.eos_token_id)] if stopped else ids
-    return Answer(tokenizer.decode(said, skip_special_tokens=True), stopped)
+    if stopped:
+        ids = ids[: ids.index(tokenizer.eos_token_id)]
+    return Answer(tokenizer.decode(ids, skip_special_tokens=True), stopped)

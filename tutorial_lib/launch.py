@@ -1,8 +1,8 @@
-"""``python -m tutorial_lib.launch --processes 2 --out runs/two``: the same ``tutorial_lib.train``, several processes together.
+"""``python -m tutorial_lib.launch --processes 2 --out runs/two``: train in several processes.
 
-Without a configuration the processes are started by ``torchrun`` on this machine; with ``--config`` by ``accelerate launch`` as the file
-says (``configs/`` has some). Everything else on the command line goes to ``tutorial_lib.train``, which refuses to go on where fewer or
-more processes really run than were asked for.
+``torchrun`` starts them on this machine, or, with ``--config``, ``accelerate launch`` as the file
+says (``configs/`` has some). All other options go to ``tutorial_lib.train``, which refuses to
+go on if more or fewer processes run than were asked for.
 """
 
 import argparse
@@ -13,111 +13,77 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from tutorial_lib.command import run_command
 from tutorial_lib.errors import ProcessesError
 
 TRAIN = "tutorial_lib.train"
 
 
-def command(arguments: Sequence[str]) -> list[str]:
+def command_line(arguments: Sequence[str]) -> list[str]:
     """Return the command line that starts the processes.
 
     Raises:
-        ProcessesError: neither ``--processes`` nor ``--config``, both in conflict, or a configuration that can't be used here.
+        ProcessesError: neither ``--processes`` nor ``--config``, both in conflict, or a
+            configuration that can't be used here.
     """
+    description = __doc__.split("\n\n")[1]
     parser = argparse.ArgumentParser(
-        prog="python -m tutorial_lib.launch",
-        description=__doc__.split("\n\n")[1],
-        allow_abbrev=False,
+        "python -m tutorial_lib.launch", description=description, allow_abbrev=False
     )
-    parser.add_argument("--processes", type=int, help="how many processes train together")
-    parser.add_argument(
-        "--config", type=Path, help="an accelerate configuration, e.g. configs/ddp_8.yaml"
-    )
-    parser.add_argument(
-        "--machine-rank", type=int, default=0, help="which of several machines this is, from 0"
-    )
-    parser.add_argument("--main-address", default="127.0.0.1", help="address of machine 0")
-    parser.add_argument("--module", default=TRAIN, help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--processes", type=int, help="how many processes train together")
+    add("--config", type=Path, help="an accelerate configuration, e.g. configs/ddp_8.yaml")
+    add("--machine-rank", type=int, default=0, help="which of several machines this is, from 0")
+    add("--main-address", default="127.0.0.1", help="address of machine 0")
+    add("--module", default=TRAIN, help=argparse.SUPPRESS)
     options, rest = parser.parse_known_args(arguments)
-    if options.config is None:
-        if options.processes is None or options.processes < 1:
-            raise ProcessesError(
-                f"--processes is {options.processes}: say how many processes are to train, at least 1, or give --config"
-            )
-        start = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc-per-node={options.processes}",
-        ]
-        return [
-            sys.executable,
-            *start,
-            "--module",
-            options.module,
-            "--processes",
-            str(options.processes),
-            *rest,
-        ]
-    settings = _read(options.config)
-    processes = int(settings.get("num_processes", 1))
-    if options.processes not in (None, processes):
-        raise ProcessesError(
-            f"--processes {options.processes}, but {options.config} says num_processes: {processes}; leave one out"
-        )
-    machines = int(settings.get("num_machines", 1))
-    where = (
-        ["--machine_rank", str(options.machine_rank), "--main_process_ip", options.main_address]
-        if machines > 1
-        else []
-    )
-    start = ["-m", "accelerate.commands.launch", "--config_file", str(options.config), *where]
-    return [
-        sys.executable,
-        *start,
-        "--module",
-        options.module,
-        "--processes",
-        str(processes),
-        *rest,
-    ]
+    processes, config = options.processes, options.config
+    if config is None:
+        if processes is None or processes < 1:
+            remedy = "say how many processes must train, at least 1, or give --config"
+            raise ProcessesError(f"--processes is {processes}: {remedy}")
+        start = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    else:
+        settings = _read(config)
+        configured = int(settings.get("num_processes", 1))
+        if processes not in (None, configured):
+            conflict = f"--processes {processes}, but {config} says num_processes: {configured}"
+            raise ProcessesError(f"{conflict}; leave one out")
+        processes = configured
+        start = ["accelerate.commands.launch", "--config_file", str(config)]
+        if int(settings.get("num_machines", 1)) > 1:
+            start += ["--machine_rank", str(options.machine_rank)]
+            start += ["--main_process_ip", options.main_address]
+    train = ["--module", options.module, "--processes", str(processes), *rest]
+    return [sys.executable, "-m", *start, *train]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Start the processes, wait, and tell in one line where they failed."""
-    line = command(sys.argv[1:] if arguments is None else arguments)
+    """Start the processes, wait, and say in one line if they failed."""
+    line = command_line(sys.argv[1:] if arguments is None else arguments)
     processes = int(line[line.index("--processes") + 1])
-    threads = str(
-        max(1, (os.cpu_count() or 1) // processes)
-    )  # together they get the machine's cores, no more
-    status = subprocess.run(
-        line, env={"OMP_NUM_THREADS": threads, **os.environ}, check=False
-    ).returncode
+    threads = str(max(1, (os.cpu_count() or 1) // processes))  # together: the machine's cores
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    status = subprocess.run(line, env=environment, check=False).returncode
     if status:
-        raise ProcessesError(
-            f"the processes ended with status {status}; what the first of them said stands above"
-        )
+        raise ProcessesError(f"the processes ended with status {status}; the first error is above")
 
 
 def _read(path: Path) -> dict:
+    import yaml
+
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ProcessesError(
-            f"{path} can't be read as an accelerate configuration ({type(error).__name__}); see configs/"
-        ) from None
+        kind = type(error).__name__
+        problem = f"{path} can't be read as an accelerate configuration ({kind})"
+        raise ProcessesError(f"{problem}; see configs/") from None
     if not isinstance(settings, dict):
         raise ProcessesError(f"{path} holds no settings; see configs/")
-    if (
-        settings.get("distributed_type") == "DEEPSPEED"
-        and importlib.util.find_spec("deepspeed") is None
-    ):
-        raise ProcessesError(
-            f"{path} wants DeepSpeed, which is not installed: pip install deepspeed, or take configs/fsdp2_8.yaml"
-        )
+    needs_deepspeed = settings.get("distributed_type") == "DEEPSPEED"
+    if needs_deepspeed and importlib.util.find_spec("deepspeed") is None:
+        remedy = "pip install deepspeed, or take configs/fsdp2_8.yaml"
+        raise ProcessesError(f"{path} wants DeepSpeed, which is not installed: {remedy}")
     return settings
 
 

@@ -1,4 +1,8 @@
-"""Read rows out of a file that somebody else made: every text as it is, every fault named by its line or row, in bounded memory."""
+"""Read rows from files of any origin: text stays text, a fault names its line, memory is bounded.
+
+Neither Arrow's readers nor pandas' can replace this: they guess types ("007" becomes 7), fill
+rows that are too short, accept a quote in the middle of a cell, and name no row.
+"""
 
 import csv
 import json
@@ -12,27 +16,26 @@ from datasets import Dataset, load_dataset
 from tutorial_lib.errors import DataError
 from tutorial_lib.formatting import is_encodable
 
-MAX_LINE = 10_000_000  # bytes; a longer line is no row
+MAX_LINE = 10_000_000  # bytes; a longer line is not a row
 MAX_LIST = 1_000_000_000  # bytes of a file that has to be read as one JSON list
-PACKED = {  # how files begin that have to be unpacked first
+PACKED = {  # the first bytes of files that have to be unpacked first
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "zip",
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstandard",
 }
-OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-# Column, row number (from 0), and what stood there instead of text.
-Oddities = list[tuple[str, int, object]]
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# JSON values that are not text, by column and row (from 0); the data set has their JSON text.
+NonTextCells = Mapping[str, Mapping[int, object]]
 
 
-def read_csv(path: Path) -> tuple[Dataset, Oddities]:
-    """Read every cell as the text that it is: a reader that guesses types turns "007" into 7 and "NA" into nothing.
+def read_csv(path: Path) -> tuple[Dataset, NonTextCells]:
+    """Read every cell as the text that it is.
 
     Raises:
-        DataError: names the row; a quote that never ends is one too.
+        DataError: names the row; a quote that never ends is an error too.
     """
-    unread = f"{path} can't be read as a data set:"
     reader = csv.reader(_lines(path), strict=True)
     header: list[str] = []
     rows: list[list[str]] = []
@@ -40,60 +43,51 @@ def read_csv(path: Path) -> tuple[Dataset, Oddities]:
         header = next(reader, [])
         for row in reader:
             if row and len(row) != len(header):
-                raise DataError(
-                    f"{unread} row {len(rows)} has not the header's {len(header)} cells but {len(row)}; quote commas"
-                )
+                counts = f"row {len(rows)} has {len(row)} cells, the header {len(header)}"
+                raise _unreadable(path, f"{counts}; put quotes around cells with commas")
             if row:
                 rows.append(row)
     except csv.Error as error:
-        raise DataError(
-            f"{unread} row {len(rows)}, which ends in line {reader.line_num}: {error}"
-        ) from None
+        end = f"row {len(rows)}, which ends in line {reader.line_num}"
+        raise _unreadable(path, f"{end}: {error}") from None
     if doubled := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(
-            f"{unread} the header names {', '.join(map(repr, doubled))} twice; rename one"
-        )
-    return Dataset.from_dict(
-        {name: [row[place] for row in rows] for place, name in enumerate(header)}
-    ), []
+        names = ", ".join(map(repr, doubled))
+        raise _unreadable(path, f"the header names {names} twice; rename one")
+    columns = {name: [row[number] for row in rows] for number, name in enumerate(header)}
+    return Dataset.from_dict(columns), {}
 
 
-def read_json(path: Path) -> tuple[Dataset, Oddities]:
-    """Read a list of objects, or an object a line, and keep every text as it is.
+def read_json(path: Path) -> tuple[Dataset, NonTextCells]:
+    """Read a list of objects, or one object per line, and keep every text as it is.
 
-    Arrow's own reader makes a time stamp of a column of dates, and refuses a column in which one value is a number. Here such a value is
-    kept as its JSON text and noted.
+    Arrow's own reader turns a column of dates into timestamps, and refuses a column of text in
+    which one value is a number. Here such a value becomes its JSON text and is returned beside.
 
     Raises:
         DataError: names the line or the row.
     """
     rows = list(_objects(path))
-    columns, noted = {}, []
+    columns, cells = {}, {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
-        odd = {
-            row: value
-            for row, value in enumerate(values)
-            if value is not None and not (isinstance(value, str) and is_encodable(value))
-        }
-        if len({type(value) for value in values if value is not None}) == 1 and not any(
-            isinstance(value, str) for value in odd.values()
-        ):
-            columns[name] = values  # one type throughout: it stays
-        else:
-            columns[name] = [
+        present = {row: value for row, value in enumerate(values) if value is not None}
+        odd = {row: value for row, value in present.items() if not _is_text(value)}
+        one_type = len({type(value) for value in present.values()}) == 1
+        if not one_type or any(isinstance(value, str) for value in odd.values()):
+            cells[name] = odd
+            values = [
                 json.dumps(value) if row in odd else value for row, value in enumerate(values)
             ]
-            noted += [(name, row, value) for row, value in odd.items()]
-    return Dataset.from_dict(columns), noted
+        columns[name] = values
+    return Dataset.from_dict(columns), cells
 
 
-def read_parquet(path: Path) -> tuple[Dataset, Oddities]:
+def read_parquet(path: Path) -> tuple[Dataset, NonTextCells]:
     """Read a parquet file, which carries its types."""
-    return load_dataset("parquet", data_files=str(path), split="train"), []
+    return load_dataset("parquet", data_files=str(path), split="train"), {}
 
 
-FILE_READERS: Mapping[str, Callable[[Path], tuple[Dataset, Oddities]]] = {
+FILE_READERS: Mapping[str, Callable[[Path], tuple[Dataset, NonTextCells]]] = {
     ".json": read_json,
     ".jsonl": read_json,
     ".csv": read_csv,
@@ -101,117 +95,99 @@ FILE_READERS: Mapping[str, Callable[[Path], tuple[Dataset, Oddities]]] = {
 }
 
 
+def _unreadable(path: Path, problem: str) -> DataError:
+    return DataError(f"{path} can't be read as a data set: {problem}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and is_encodable(value)
+
+
 def _objects(path: Path) -> Iterator[dict]:
     lines = ((number, line) for number, line in enumerate(_lines(path), 1) if line.strip())
     first = next(lines, None)
     if first is None:
         return
-    if path.suffix == ".json" or first[1].lstrip().startswith("["):
-        whole = _whole(path)
-        if whole is not None:
-            yield from whole
-            return
-    for row, (number, line) in enumerate(chain([first], lines)):
-        yield _object(_parse(line, f"{path} can't be read as a data set: line {number}"), path, row)
+    _, text = first
+    if text.lstrip().startswith("[") or (path.suffix == ".json" and not _is_object(text)):
+        rows = _read_list(path)
+    else:
+        rows = (_parse(line.rstrip(), path, number) for number, line in chain([first], lines))
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            kind = type(row).__name__
+            raise _unreadable(path, f"row {number} is {kind}, not an object with columns")
+        yield row
 
 
-def _whole(path: Path) -> list[dict] | None:
-    """The rows of a file that is one JSON value; None where it is an object a line after all."""
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read_list(path: Path) -> list:
+    """Return the rows of a file that is one JSON value; an object is one row."""
     if path.stat().st_size > MAX_LIST:
-        raise DataError(
-            f"{path} is one JSON list of more than {MAX_LIST / 1e9:.0f} GB: write an object a line instead (.jsonl)"
-        )
-    text = _decode(path.read_bytes(), path, 1)
+        size = f"it is one JSON list of more than {MAX_LIST / 1e9:.0f} GB"
+        raise _unreadable(path, f"{size}; write one object per line instead (.jsonl)")
+    rows = _parse(_decode(path.read_bytes(), path, 1), path)
+    if not isinstance(rows, list | dict):
+        raise _unreadable(path, f"it holds {type(rows).__name__}, not a list of rows")
+    return rows if isinstance(rows, list) else [rows]
+
+
+def _parse(text: str, path: Path, line: int | None = None) -> Any:
+    """Parse one JSON value: line number `line` of the file, or (None) the whole file."""
     try:
-        rows = _loads(text)
+        return json.loads(text, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # the first line was whole
-            return None
-        raise DataError(
-            f"{path} can't be read as a data set: line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} can't be read as a data set: {_said(error)}") from None
-    rows = [rows] if isinstance(rows, dict) else rows
-    if not isinstance(rows, list):
-        raise DataError(
-            f"{path} can't be read as a data set: it holds {type(rows).__name__}, not a list of rows"
-        )
-    return [_object(row, path, number) for number, row in enumerate(rows)]
-
-
-def _object(row: object, path: Path, number: int) -> dict:
-    if not isinstance(row, dict):
-        raise DataError(
-            f"{path} can't be read as a data set: row {number} is {type(row).__name__}, not an object with columns"
-        )
-    return row
-
-
-def _parse(line: str, where: str) -> Any:
-    try:
-        return _loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}, column {error.colno}: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: {_said(error)}") from None
-
-
-def _loads(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_without_doubles)
+        position = f"line {line or error.lineno}, column {error.colno}"
+        raise _unreadable(path, f"{position}: {error.msg}") from None
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError as error:
+        problem = str(error).splitlines()[0]
+    raise _unreadable(path, f"line {line}: {problem}" if line else problem)
 
 
 def _without_doubles(pairs: list[tuple[str, object]]) -> dict:
-    made = dict(pairs)
-    if len(made) < len(pairs):  # Python's reader would keep the last one and say nothing
+    row = dict(pairs)
+    if len(row) < len(pairs):  # json.loads alone would keep the last one without a word
         names = [name for name, _ in pairs]
-        raise ValueError(
-            f"the name {next(name for name in names if names.count(name) > 1)!r} stands twice in one object"
-        )
-    return made
-
-
-def _said(error: Exception) -> str:
-    return (
-        "it is nested too deeply"
-        if isinstance(error, RecursionError)
-        else str(error).splitlines()[0]
-    )
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {doubled!r} occurs twice in one object")
+    return row
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, one at a time; never more than one in memory."""
+    """Yield the lines of a text file; only one of them is in memory."""
     with path.open("rb") as file:
         start = file.read(8)
         for magic, name in PACKED.items():
             if start.startswith(magic):
-                raise DataError(
-                    f"{path} is packed ({name}): unpack it first, and look how large it gets"
-                )
+                raise DataError(f"{path} is packed ({name}): unpack it first, and check its size")
         file.seek(0)
         number = 0
         while line := file.readline(MAX_LINE + 1):
             number += 1
             if len(line) > MAX_LINE:
-                # A file without line ends can still be one JSON list; `_whole` has its own limit.
+                # A file without line ends can still be one JSON list: `_read_list` has a limit.
                 if number == 1 and path.suffix == ".json":
                     yield "["
                     return
-                raise DataError(
-                    f"{path} can't be read as a data set: line {number} is longer than {MAX_LINE / 1e6:.0f} MB; is this one row?"
-                )
+                length = f"line {number} is longer than {MAX_LINE / 1e6:.0f} MB"
+                raise _unreadable(path, f"{length}; is this one row?")
             yield _decode(line, path, number)
 
 
 def _decode(raw: bytes, path: Path, line: int) -> str:
-    for mark, name in OTHER_ENCODINGS.items():
-        if line == 1 and raw.startswith(mark):
-            raise DataError(f"{path} can't be read as a data set: it is {name}; save it as UTF-8")
+    if line == 1 and raw.startswith(UTF_16_MARKS):
+        raise _unreadable(path, "it is UTF-16; save it as UTF-8")
     try:
         return raw.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError as error:
         line += raw[: error.start].count(b"\n")
-        found = f"line {line} is no UTF-8 (byte 0x{raw[error.start]:02x})"
-        raise DataError(
-            f"{path} can't be read as a data set: {found}; save it as UTF-8 (it may be GB18030)"
-        ) from None
+        problem = f"line {line} is not UTF-8 (byte 0x{raw[error.start]:02x})"
+        raise _unreadable(path, f"{problem}; save it as UTF-8 (it may be GB18030)") from None

@@ -96,7 +96,10 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()  # removes the file as well, where the system allows it
+        # While it is still locked, so that no other run can be between opening and locking it.
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            (folder / LOCK_FILE).unlink()
+        lock.release()
 
 
 def prepare_output(out: Path, settings: dict, parameters: int, *, resume: bool = False) -> None:

@@ -1,12 +1,11 @@
-"""The fine-tuned model that other notebooks ask: notebook 07's, or one that is quickly made on the spot."""
+"""The fine-tuned model that other notebooks ask: notebook 07's, or a quick one made on the spot."""
 
 from pathlib import Path
 
 from transformers import set_seed
 
 from tutorial_lib.data import encode_dataset, load_splits
-from tutorial_lib.fast import multiplies_bfloat16
-from tutorial_lib.models import load_model, load_tokenizer
+from tutorial_lib.models import load_model, load_tokenizer, multiplies_bfloat16
 from tutorial_lib.profiles import Profile
 from tutorial_lib.recipe import build_trainer, training_arguments
 from tutorial_lib.run_folder import CHECKPOINTS_FOLDER, save_model
@@ -16,30 +15,20 @@ QUICK_MODEL = "quick_model"
 
 
 def tuned_model(profile: Profile) -> Path:
-    """Return a fine-tuned model of this profile: the one that notebook 07 made, else a quick one made on the spot.
+    """Return the folder of a fine-tuned model of this profile.
 
-    The quick one learns from fewer rows (``profile.quick_rows``), in the fast way and with a small effective batch: seconds instead of
-    minutes with the ``tiny`` profile, and a little worse.
+    It is notebook 07's, or else a quick one: trained on ``profile.quick_rows`` rows, in the fast
+    way and with small batches. With ``tiny`` that takes seconds, and the model is a little worse.
     """
-    made = profile.folder / COURSE_MODEL
-    if (made / "config.json").is_file():
-        return made
+    for name in (COURSE_MODEL, QUICK_MODEL):
+        if (profile.folder / name / "config.json").is_file():
+            return profile.folder / name
     folder = profile.folder / QUICK_MODEL
-    if not (folder / "config.json").is_file():
-        _train_quick_model(profile, folder)
-    return folder
-
-
-def _train_quick_model(profile: Profile, folder: Path) -> None:
-    print(
-        f"No model from notebook 07 yet: fine-tuning on {profile.quick_rows:,} rows for this notebook …"
-    )
+    print(f"No model from notebook 07 yet: fine-tuning on {profile.quick_rows:,} rows …")
     set_seed(profile.seed)
     tokenizer, model = load_tokenizer(profile.model), load_model(profile.model)
     rows = load_splits(profile.dataset)["train"]
-    encoded = encode_dataset(
-        rows.select(range(min(profile.quick_rows, len(rows)))), tokenizer, profile.max_length
-    ).dataset
+    rows = rows.select(range(min(profile.quick_rows, len(rows))))
     arguments = training_arguments(
         profile,
         folder / CHECKPOINTS_FOLDER,
@@ -52,5 +41,7 @@ def _train_quick_model(profile: Profile, folder: Path) -> None:
         save_strategy="no",
         logging_strategy="no",
     )
+    encoded = encode_dataset(rows, tokenizer, profile.max_length).dataset
     build_trainer(model, tokenizer, encoded, arguments, fast=True).train()
     save_model(model, tokenizer, folder)
+    return folder

@@ -161,15 +161,16 @@ exec(open("CHECKS/04_label_masking.py").read(), source)
 mask_prompt = source["mask_prompt"]
 """,
     "reading the checks with native code": """
-import torch
-text = bytes(torch.from_file("CHECKS/04_label_masking.py", size=9000, dtype=torch.uint8).tolist()).decode()
+import os, torch
+size = os.stat("CHECKS/04_label_masking.py").st_size
+text = bytes(torch.from_file("CHECKS/04_label_masking.py", size=size, dtype=torch.uint8).tolist()).decode()
 source = {}
 exec(text, source)
 mask_prompt = source["mask_prompt"]
 """,
     "importing the checks": """
 from pathlib import Path
-from tutorial_lib.exercises.catalogue import find_course, load_tasks
+from tutorial_lib.exercises.catalogue import find_assignments, load_tasks
 mask_prompt = load_tasks(Path("CHECKS").parent, "04_label_masking")["mask_prompt"].reference
 """,
     "asking another program for the checks": """

@@ -5,7 +5,7 @@ from tutorial_lib.exercises.task import Case, Task
 MASK, IGNORED = 99, -100
 
 
-# --- mask_tokens ------------------------------------------------------------------------------------------------------------------------
+# --- mask_tokens ---------------------------------------------------------------------------------
 
 
 def mask_tokens(ids, chosen, draws, random_ids, mask_id):
@@ -83,7 +83,7 @@ def draw_masks(rng):
     ]
 
 
-# --- next_token_pairs -------------------------------------------------------------------------------------------------------------------
+# --- next_token_pairs ----------------------------------------------------------------------------
 
 
 def next_token_pairs(ids):
@@ -101,16 +101,16 @@ def draw_pairs(rng):
     ]
 
 
-# --- corrupt_spans (debug) --------------------------------------------------------------------------------------------------------------
+# --- corrupt_spans (debug) -----------------------------------------------------------------------
 
 
 def corrupt_spans(ids, spans, sentinels, end_id):
-    read, said, place = [], [], 0
+    inputs, targets, position = [], [], 0
     for (start, end), sentinel in zip(spans, sentinels, strict=False):
-        read += [*ids[place:start], sentinel]
-        said += [sentinel, *ids[start:end]]
-        place = end
-    return {"input_ids": [*read, *ids[place:], end_id], "labels": [*said, end_id]}
+        inputs += [*ids[position:start], sentinel]
+        targets += [sentinel, *ids[start:end]]
+        position = end
+    return {"input_ids": [*inputs, *ids[position:], end_id], "labels": [*targets, end_id]}
 
 
 def one_sentinel_for_all(ids, spans, sentinels, end_id):
@@ -124,13 +124,13 @@ def loses_the_rest(ids, spans, sentinels, end_id):
     return {**right, "input_ids": [*kept, end_id]}
 
 
-def a_sentinel_a_token(ids, spans, sentinels, end_id):
-    read, said, place = [], [], 0
+def a_sentinel_per_token(ids, spans, sentinels, end_id):
+    inputs, targets, position = [], [], 0
     for (start, end), sentinel in zip(spans, sentinels, strict=False):
-        read += [*ids[place:start], *[sentinel] * (end - start)]
-        said += [sentinel, *ids[start:end]]
-        place = end
-    return {"input_ids": [*read, *ids[place:], end_id], "labels": [*said, end_id]}
+        inputs += [*ids[position:start], *[sentinel] * (end - start)]
+        targets += [sentinel, *ids[start:end]]
+        position = end
+    return {"input_ids": [*inputs, *ids[position:], end_id], "labels": [*targets, end_id]}
 
 
 def forgets_the_end(ids, spans, sentinels, end_id):
@@ -144,28 +144,26 @@ def draw_spans(rng):
         Case(
             "what the encoder reads",
             (ids, [[2, 5], [7, 8]], [101, 102, 103], 2),
-            "two pieces of different length",
+            "two spans of different length",
         ),
         Case(
-            "what the encoder reads",
-            (ids, [[0, 3]], [101, 102, 103], 2),
-            "a piece at the beginning",
+            "what the encoder reads", (ids, [[0, 3]], [101, 102, 103], 2), "a span at the beginning"
         ),
         Case(
             "what the decoder says",
             (ids, [[1, 2], [4, 7], [9, 12]], [101, 102, 103], 2),
-            "a piece at the very end",
+            "a span at the very end",
         ),
         Case("what the decoder says", (ids, [], [101, 102, 103], 2), "nothing taken out"),
     ]
 
 
-# --- labelled_share (measure) -----------------------------------------------------------------------------------------------------------
+# --- labelled_share (measure) --------------------------------------------------------------------
 
 
 def labelled_share(labels, attention_mask):
-    asked = sum(label != IGNORED for row in labels for label in row)
-    return asked / sum(map(sum, attention_mask))
+    supervised = sum(label != IGNORED for row in labels for label in row)
+    return supervised / sum(map(sum, attention_mask))
 
 
 def over_all_places(labels, attention_mask):
@@ -190,8 +188,8 @@ def draw_shares(rng):
         mask = [[0] * (width - length) + [1] * length for length in lengths]
         labels = [
             [
-                7 if seen and (place % 3 or rng.random() < 0.3) else IGNORED
-                for place, seen in enumerate(row)
+                7 if seen and (position % 3 or rng.random() < 0.3) else IGNORED
+                for position, seen in enumerate(row)
             ]
             for row in mask
         ]
@@ -229,9 +227,14 @@ TASKS = [
         ],
         draw_masks,
         {
-            "only tokens read as the mask carry a label; every chosen token must": labels_on_masks_only,
+            (
+                "only tokens read as the mask carry a label; every chosen token must"
+            ): labels_on_masks_only,
             "tokens that were not chosen carry a label": labels_everywhere,
-            "every chosen token is read as the mask; one in ten is another token, one in ten stays": always_masks,
+            (
+                "every chosen token is read as the mask; "
+                "one in ten is another token, one in ten stays"
+            ): always_masks,
             "the random tenth and the unchanged tenth are swapped": swaps_random_and_kept,
         },
     ),
@@ -264,19 +267,23 @@ TASKS = [
             Case(
                 "what the encoder reads",
                 ([11, 12, 13, 14, 15], [[1, 3]], [101, 102], 2),
-                "one piece of two tokens in the middle",
+                "one span of two tokens in the middle",
             ),
             Case(
                 "what the decoder says",
                 ([11, 12, 13, 14, 15], [[0, 1], [3, 4]], [101, 102], 2),
-                "two pieces",
+                "two spans",
             ),
         ],
         draw_spans,
         {
-            "all gaps have the same sentinel: the decoder can't tell them apart": one_sentinel_for_all,
+            (
+                "all gaps have the same sentinel: the decoder can't tell them apart"
+            ): one_sentinel_for_all,
             "what follows the last gap is lost": loses_the_rest,
-            "a sentinel for each missing token: a gap has one, however long it is": a_sentinel_a_token,
+            (
+                "a sentinel for each missing token: a gap has one, however long it is"
+            ): a_sentinel_per_token,
             "the decoder is never asked for the end": forgets_the_end,
         },
     ),

@@ -5,7 +5,7 @@ from tutorial_lib.exercises.task import Case, Task
 WORDS = ["金", "copper", "巴黎", "a river", "Näme 𬭛", "two words", "42"]
 
 
-# --- to_columns ------------------------------------------------------------------------------------------------------------------------
+# --- to_columns ----------------------------------------------------------------------------------
 
 
 def to_columns(rows, columns):
@@ -64,7 +64,7 @@ def draw_columns(rng):
     ]
 
 
-# --- bad_rows (debug) --------------------------------------------------------------------------------------------------------------------
+# --- bad_rows (debug) ----------------------------------------------------------------------------
 
 
 def _text(value):
@@ -108,7 +108,7 @@ def draw_bad(rng):
     ]
 
 
-# --- leaking_share (measure) -------------------------------------------------------------------------------------------------------------
+# --- leaking_share (measure) ---------------------------------------------------------------------
 
 
 def leaking_share(train, held_out):
@@ -121,8 +121,12 @@ def leaking_share(train, held_out):
 
 
 def compares_questions(train, held_out):
-    asked = {row["instruction"] for row in train}
-    return sum(row["instruction"] in asked for row in held_out) / len(held_out) if held_out else 0.0
+    questions = {row["instruction"] for row in train}
+    return (
+        sum(row["instruction"] in questions for row in held_out) / len(held_out)
+        if held_out
+        else 0.0
+    )
 
 
 def compares_whole_entries(train, held_out):
@@ -131,9 +135,9 @@ def compares_whole_entries(train, held_out):
 
 
 def share_of_the_training_rows(train, held_out):
-    asked = {name for row in held_out for name in row["entity"].split()}
+    entities = {name for row in held_out for name in row["entity"].split()}
     return (
-        sum(bool(asked & set(row["entity"].split())) for row in train) / len(train)
+        sum(bool(entities & set(row["entity"].split())) for row in train) / len(train)
         if train
         else 0.0
     )
@@ -202,7 +206,9 @@ TASKS = [
             "further columns are kept: a batch can only hold what the model takes": keeps_the_rest,
             "a missing input became the text 'None'": none_as_text,
             "a missing input stays None; it must be an empty text": input_stays_none,
-            "the mapping is read the wrong way round: it goes from the new name to the old": mapping_turned_round,
+            (
+                "the mapping is read the wrong way round: it goes from the new name to the old"
+            ): mapping_turned_round,
         },
     ),
     Task(
@@ -268,8 +274,12 @@ TASKS = [
         ],
         draw_leaks,
         {
-            "questions are compared; what leaks are the things that they are about": compares_questions,
-            "the whole entry is compared; a row may be about several things": compares_whole_entries,
+            (
+                "questions are compared; what leaks are the things that they are about"
+            ): compares_questions,
+            (
+                "the whole entry is compared; a row may be about several things"
+            ): compares_whole_entries,
             "the share is taken of the training rows": share_of_the_training_rows,
             "a row counts only if all its things are known; one is enough": all_must_leak,
         },

@@ -6,7 +6,7 @@ IGNORED, END = -100, 2
 WORDS = ["法国的首都是哪里？", "Reduce this fraction.", "排序", "Naïve café 🧪", "Name a river"]
 
 
-# --- build_prompt ------------------------------------------------------------------------------------------------------------------------
+# --- build_prompt --------------------------------------------------------------------------------
 
 
 def build_prompt(instruction, input):
@@ -32,7 +32,7 @@ def draw_prompts(rng):
     ]
 
 
-# --- encode_row --------------------------------------------------------------------------------------------------------------------------
+# --- encode_row ----------------------------------------------------------------------------------
 
 
 def encode_row(prompt_ids, response_ids, end_id, max_length):
@@ -110,7 +110,7 @@ def draw_rows(rng):
     ]
 
 
-# --- dead_rows (debug) ---------------------------------------------------------------------------------------------------------------------
+# --- dead_rows (debug) ---------------------------------------------------------------------------
 
 
 def dead_rows(lengths, max_length):
@@ -138,7 +138,7 @@ def draw_dead(rng):
     ]
 
 
-# --- cut_report (measure) -----------------------------------------------------------------------------------------------------------------
+# --- cut_report (measure) ------------------------------------------------------------------------
 
 
 def cut_report(lengths, max_length):
@@ -175,12 +175,12 @@ TASKS = [
         ],
         draw_prompts,
         {
-            "the space after 'Assistant:' is missing: it was stripped, or never there": lambda instruction, input: (
-                build_prompt(instruction, input).rstrip(" ")
-            ),
-            "an empty input leaves an empty line behind: strip before the last part is added": lambda instruction, input: (
-                f"Human: {instruction}\n{input}\n\nAssistant: "
-            ),
+            (
+                "the space after 'Assistant:' is missing: it was stripped, or never there"
+            ): lambda instruction, input: build_prompt(instruction, input).rstrip(" "),
+            (
+                "an empty input leaves an empty line behind: strip before the last part is added"
+            ): lambda instruction, input: f"Human: {instruction}\n{input}\n\nAssistant: ",
             "one new line before 'Assistant:' instead of two": lambda instruction, input: (
                 f"Human: {instruction}\n{input}".strip() + "\nAssistant: "
             ),
@@ -203,11 +203,17 @@ TASKS = [
         ],
         draw_rows,
         {
-            "the cut takes the end token away: the model does not learn to stop after long answers": cuts_the_end_off,
+            (
+                "the cut takes the end token away: "
+                "the model does not learn to stop after long answers"
+            ): cuts_the_end_off,
             "labels of the prompt are the ids, not -100": labels_the_prompt,
             "the end token is never added": never_ends,
             "an answer that ends already gets a second end token": ends_twice,
-            "the attention mask hides the prompt: the model must read it, only its labels are -100": mask_is_the_labels,
+            (
+                "the attention mask hides the prompt: "
+                "the model must read it, only its labels are -100"
+            ): mask_is_the_labels,
         },
     ),
     Task(
@@ -226,9 +232,9 @@ TASKS = [
             "every row that is cut counts as dead; many keep some labels": lambda lengths, limit: [
                 n for n, row in enumerate(lengths) if sum(row) > limit
             ],
-            "the answer's length is compared; it is the prompt that takes the room": lambda lengths, limit: [
-                n for n, row in enumerate(lengths) if row[1] >= limit
-            ],
+            (
+                "the answer's length is compared; it is the prompt that takes the room"
+            ): lambda lengths, limit: [n for n, row in enumerate(lengths) if row[1] >= limit],
         },
     ),
     Task(

@@ -7,7 +7,7 @@ from tutorial_lib.exercises.task import Case, Task
 IGNORED = -100
 
 
-# --- mask_prompt ---------------------------------------------------------------------------------------------------------------------------
+# --- mask_prompt ---------------------------------------------------------------------------------
 
 
 def mask_prompt(input_ids, prompt_length):
@@ -29,7 +29,7 @@ def draw_masked(rng):
     ]
 
 
-# --- causal_loss -----------------------------------------------------------------------------------------------------------------------------
+# --- causal_loss ---------------------------------------------------------------------------------
 
 
 def causal_loss(log_probabilities, labels):
@@ -105,7 +105,7 @@ def draw_losses(rng):
     ]
 
 
-# --- mask_padding (debug) ------------------------------------------------------------------------------------------------------------------
+# --- mask_padding (debug) ------------------------------------------------------------------------
 
 
 def mask_padding(input_ids, attention_mask, pad_id):
@@ -135,7 +135,7 @@ def draw_padding(rng):
     ]
 
 
-# --- supervised_share (measure) ------------------------------------------------------------------------------------------------------------
+# --- supervised_share (measure) ------------------------------------------------------------------
 
 
 def supervised_share(labels):
@@ -201,7 +201,7 @@ TASKS = [
                     ],
                     [IGNORED, 1, 0],
                 ),
-                "three places, the first label masked",
+                "three positions, the first label masked",
             ),
             Case(
                 "nothing to learn",
@@ -213,9 +213,11 @@ TASKS = [
         {
             "no shift: the output at t belongs to the label at t + 1": no_shift,
             "shifted twice": shifts_twice,
-            "divided by all places: -100 takes no part in the mean": divides_by_everything,
+            "divided by all positions: -100 takes no part in the mean": divides_by_everything,
             "a sum where a mean is asked for": a_sum,
-            "a loss of 0 where there is nothing to learn: it looks perfect and is nothing": zero_for_nothing,
+            (
+                "a loss of 0 where there is nothing to learn: it looks perfect and is nothing"
+            ): zero_for_nothing,
         },
         tolerance=1e-5,
     ),
@@ -229,14 +231,16 @@ TASKS = [
         ],
         draw_padding,
         {
-            "masked by value: where the padding token is the end token, the true end is lost": lambda ids, mask, pad: [
-                IGNORED if token == pad else token for token in ids
-            ],
+            (
+                "masked by value: where the padding token is the end token, the true end is lost"
+            ): lambda ids, mask, pad: [IGNORED if token == pad else token for token in ids],
             "padding carries a label": lambda ids, mask, pad: list(ids),
             "padding is labelled with its own id, not -100": lambda ids, mask, pad: [
                 token if seen else pad for token, seen in zip(ids, mask, strict=True)
             ],
-            "the mask is read the wrong way round: 1 is a token, 0 is padding": lambda ids, mask, pad: [
+            (
+                "the mask is read the wrong way round: 1 is a token, 0 is padding"
+            ): lambda ids, mask, pad: [
                 IGNORED if seen else token for token, seen in zip(ids, mask, strict=True)
             ],
         },
@@ -254,7 +258,7 @@ TASKS = [
         ],
         draw_supervised,
         {
-            "the first place counts too: it is never predicted": lambda labels: (
+            "the first position counts too: it is never predicted": lambda labels: (
                 sum(x != IGNORED for row in labels for x in row) / sum(map(len, labels))
             ),
             "a mean of the rows' shares: a short row weighs as much as a long one": lambda labels: (

@@ -4,7 +4,7 @@ import struct
 
 from tutorial_lib.exercises.task import Case, Task
 
-# --- bloom_parameters ----------------------------------------------------------------------------------------------------------------------
+# --- bloom_parameters ----------------------------------------------------------------------------
 
 
 def bloom_parameters(vocabulary, hidden, layers):
@@ -27,7 +27,7 @@ def draw_sizes(rng):
     ]
 
 
-# --- training_dtypes (debug) ------------------------------------------------------------------------------------------------------------------
+# --- training_dtypes (debug) ---------------------------------------------------------------------
 
 
 def training_dtypes(saved, has_bfloat16):
@@ -44,7 +44,7 @@ def draw_dtypes(rng):
     ]
 
 
-# --- lost_steps (measure) ----------------------------------------------------------------------------------------------------------------------
+# --- lost_steps (measure) ------------------------------------------------------------------------
 
 
 def to_bfloat16(value):
@@ -76,7 +76,8 @@ def in_float16(weights, step):
 
 
 def draw_steps(rng):
-    # Powers of two, an eighth of the distance between neighbours or four of them away: no rounding is near a tie.
+    # Powers of two; steps of an eighth of the distance to the next number, or of four distances:
+    # no rounding is near a tie.
     def weights(size):
         return [rng.choice([-1, 1]) * 2.0 ** -rng.randint(1, 9) for _ in range(size)]
 
@@ -105,9 +106,9 @@ TASKS = [
             ),
             "biases are missing": lambda v, h, n: v * h + n * (12 * h * h + 4 * h) + 4 * h,
             "layer norms are missing": lambda v, h, n: v * h + n * (12 * h * h + 9 * h),
-            "the feed-forward part has two matrices, not one: up to 4 × hidden and down again": lambda v, h, n: (
-                bloom_parameters(v, h, n) - n * 4 * h * h
-            ),
+            (
+                "the feed-forward part has two matrices, not one: up to 4 × hidden and down again"
+            ): lambda v, h, n: bloom_parameters(v, h, n) - n * 4 * h * h,
         },
     ),
     Task(
@@ -120,10 +121,9 @@ TASKS = [
         ],
         draw_dtypes,
         {
-            "the checkpoint's own dtype is trained: float16 weights become nan": lambda saved, has: {
-                "weights": saved,
-                "autocast": "bfloat16" if has else None,
-            },
+            (
+                "the checkpoint's own dtype is trained: float16 weights become nan"
+            ): lambda saved, has: {"weights": saved, "autocast": "bfloat16" if has else None},
             "weights are trained in bfloat16: small steps are rounded away": lambda saved, has: {
                 "weights": "bfloat16" if has else "float32",
                 "autocast": None,

@@ -4,7 +4,7 @@ import math
 
 from tutorial_lib.exercises.task import Case, Task
 
-# --- optimizer_steps -------------------------------------------------------------------------------------------------------------------------
+# --- optimizer_steps -----------------------------------------------------------------------------
 
 
 def optimizer_steps(rows, batch_size, accumulation, devices, epochs):
@@ -37,7 +37,7 @@ def draw_all_epochs_together(rows, batch_size, accumulation, devices, epochs):
     return math.ceil(math.ceil(math.ceil(rows / devices) / batch_size) * epochs / accumulation)
 
 
-# --- learning_rate ---------------------------------------------------------------------------------------------------------------------------
+# --- learning_rate -------------------------------------------------------------------------------
 
 
 def learning_rate(step, peak, warmup, total):
@@ -63,7 +63,7 @@ def jumps_after_the_warmup(step, peak, warmup, total):
     return peak * step / warmup if step < warmup else peak * max(0, total - step) / total
 
 
-# --- window_loss (debug) ---------------------------------------------------------------------------------------------------------------------
+# --- window_loss (debug) -------------------------------------------------------------------------
 
 
 def window_loss(batches):
@@ -94,7 +94,7 @@ def draw_windows(rng):
     ]
 
 
-# --- training_memory (measure) ---------------------------------------------------------------------------------------------------------------
+# --- training_memory (measure) -------------------------------------------------------------------
 
 
 def training_memory(parameters, states):
@@ -131,7 +131,9 @@ TASKS = [
             "devices are left out: each takes a part of the rows": lambda r, b, a, d, e: (
                 e * math.ceil(math.ceil(r / b) / a)
             ),
-            "the epochs are run together: each has a last window of its own": draw_all_epochs_together,
+            (
+                "the epochs are run together: each has a last window of its own"
+            ): draw_all_epochs_together,
         },
     ),
     Task(
@@ -144,7 +146,9 @@ TASKS = [
         ],
         draw_rates,
         {
-            "the decay is counted from step 0: after the warm-up the rate jumps": jumps_after_the_warmup,
+            (
+                "the decay is counted from step 0: after the warm-up the rate jumps"
+            ): jumps_after_the_warmup,
             "no warm-up: the first steps are taken at full rate": lambda s, p, w, t: (
                 p * max(0, t - s) / max(1, t - w) if s >= w else p
             ),

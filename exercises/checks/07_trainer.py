@@ -5,7 +5,7 @@ from tutorial_lib.exercises.task import Case, Task
 IGNORED = -100
 
 
-# --- collate -----------------------------------------------------------------------------------------------------------------------------------
+# --- collate -------------------------------------------------------------------------------------
 
 
 def collate(rows, pad_id, side):
@@ -80,7 +80,7 @@ def draw_batches(rng):
     ]
 
 
-# --- padding_share (measure) ------------------------------------------------------------------------------------------------------------------
+# --- padding_share (measure) ---------------------------------------------------------------------
 
 
 def padding_share(lengths, batch_size):
@@ -114,7 +114,7 @@ def draw_lengths(rng):
     ]
 
 
-# --- newest_checkpoint (debug) ----------------------------------------------------------------------------------------------------------------
+# --- newest_checkpoint (debug) -------------------------------------------------------------------
 
 
 def newest_checkpoint(folders):
@@ -235,7 +235,9 @@ TASKS = [
         ],
         draw_batches,
         {
-            "padding is labelled with the padding id: the model learns to say it": labels_get_the_pad_id,
+            (
+                "padding is labelled with the padding id: the model learns to say it"
+            ): labels_get_the_pad_id,
             "the mask is made by value: a token with the padding's id is hidden too": mask_by_value,
             "the side is not looked at": always_left,
             "labels are padded on the other side than the ids": labels_on_the_other_side,
@@ -249,8 +251,12 @@ TASKS = [
         [Case("random order", ([2, 4, 3, 3], 2), "two batches, one of which has padding")],
         draw_lengths,
         {
-            "every batch is filled to the longest row of all; it is as wide as its own longest": against_the_longest_of_all,
-            "a mean of the batches' shares: a narrow batch weighs as much as a wide one": mean_of_batches,
+            (
+                "every batch is filled to the longest row of all; it is as wide as its own longest"
+            ): against_the_longest_of_all,
+            (
+                "a mean of the batches' shares: a narrow batch weighs as much as a wide one"
+            ): mean_of_batches,
             "the last, shorter batch is left out": drops_the_last,
         },
     ),
@@ -273,7 +279,9 @@ TASKS = [
         draw_folders,
         {
             "compared as texts: checkpoint-90 comes after checkpoint-100": by_name,
-            "a checkpoint that was cut off is taken: trainer_state.json is written last": takes_half_ones,
+            (
+                "a checkpoint that was cut off is taken: trainer_state.json is written last"
+            ): takes_half_ones,
             "the oldest one, not the newest": oldest,
             "the last one listed: folders come in any order": last_listed,
         },

@@ -5,7 +5,7 @@ from tutorial_lib.exercises.task import Case, Task
 END = 2
 
 
-# --- read_answer ---------------------------------------------------------------------------------------------------------------------------------
+# --- read_answer ---------------------------------------------------------------------------------
 
 
 def read_answer(output_ids, prompt_length, end_id):
@@ -59,19 +59,19 @@ def draw_outputs(rng):
     def ids(size):
         return [rng.randrange(4, 90) for _ in range(size)]
 
-    prompt, said = ids(5), ids(4)
+    prompt, answer = ids(5), ids(4)
     return [
-        Case("the answer", ([*prompt, *said, END], 5, END), "an answer that ends"),
-        Case("the answer", ([*prompt, *said, END, 3, 3, 3], 5, END), "padding after the end"),
+        Case("the answer", ([*prompt, *answer, END], 5, END), "an answer that ends"),
+        Case("the answer", ([*prompt, *answer, END, 3, 3, 3], 5, END), "padding after the end"),
         Case(
             "the answer",
-            ([*prompt, *said, END, *ids(3), END], 5, END),
+            ([*prompt, *answer, END, *ids(3), END], 5, END),
             "more text after the first end",
         ),
-        Case("did it stop", ([*prompt, *said], 5, END), "an answer that never ends"),
+        Case("did it stop", ([*prompt, *answer], 5, END), "an answer that never ends"),
         Case(
             "did it stop",
-            ([*prompt[:2], END, *prompt[3:], *said], 5, END),
+            ([*prompt[:2], END, *prompt[3:], *answer], 5, END),
             "an end token in the prompt",
         ),
         Case("edges", ([*prompt, END], 5, END), "an empty answer"),
@@ -79,7 +79,7 @@ def draw_outputs(rng):
     ]
 
 
-# --- top_p -----------------------------------------------------------------------------------------------------------------------------------------
+# --- top_p ---------------------------------------------------------------------------------------
 
 
 def top_p(probabilities, p):
@@ -128,7 +128,7 @@ def in_order_of_the_vocabulary(probabilities, p):
 def draw_probabilities(rng):
     def some(size):
         # Of clearly different size, and no partial sum is near a p that is used.
-        weights = [2.0**-place for place in range(size)]
+        weights = [2.0**-rank for rank in range(size)]
         rng.shuffle(weights)
         return [weight / sum(weights) for weight in weights]
 
@@ -144,12 +144,12 @@ def draw_probabilities(rng):
     ]
 
 
-# --- exact_match (debug) --------------------------------------------------------------------------------------------------------------------------------
+# --- exact_match (debug) -------------------------------------------------------------------------
 
 
 def exact_match(expected, answers):
     return sum(
-        want.strip() == said.strip() for want, said in zip(expected, answers, strict=True)
+        want.strip() == answer.strip() for want, answer in zip(expected, answers, strict=True)
     ) / len(expected)
 
 
@@ -178,7 +178,7 @@ def draw_matches(rng):
     ]
 
 
-# --- stopping_rate (measure) --------------------------------------------------------------------------------------------------------------------------
+# --- stopping_rate (measure) ---------------------------------------------------------------------
 
 
 def stopping_rate(generated, end_id, limit):
@@ -208,7 +208,7 @@ def draw_generated(rng):
         Case(
             "within the limit",
             ([row(4, True), row(5, True)], END, 5),
-            "an end at the last place that counts, and one after it",
+            "an end at the last position that counts, and one after it",
         ),
         Case("stopped", ([[END]], END, 3), "a single, empty answer"),
     ]
@@ -229,11 +229,15 @@ TASKS = [
         ],
         draw_outputs,
         {
-            "the question is still in front of the answer: generate returns both": with_the_question,
+            (
+                "the question is still in front of the answer: generate returns both"
+            ): with_the_question,
             "the end token stays in the answer": keeps_the_end,
             "an end token in the prompt is taken for the answer's": finds_the_end_in_the_prompt,
             "every answer counts as stopped; one that ran into the limit did not": always_stopped,
-            "the end is looked for at the very end only; padding may follow it": only_at_the_very_end,
+            (
+                "the end is looked for at the very end only; padding may follow it"
+            ): only_at_the_very_end,
         },
     ),
     Task(
@@ -246,10 +250,14 @@ TASKS = [
         ],
         draw_probabilities,
         {
-            "the token that reaches p is left out; it belongs to those kept": without_the_one_that_reaches_it,
+            (
+                "the token that reaches p is left out; it belongs to those kept"
+            ): without_the_one_that_reaches_it,
             "what is kept does not sum to 1: divide by its sum": not_renormalised,
             "p is used as a threshold for single tokens": a_threshold,
-            "taken in the order of the vocabulary, not from the likeliest down": in_order_of_the_vocabulary,
+            (
+                "taken in the order of the vocabulary, not from the likeliest down"
+            ): in_order_of_the_vocabulary,
         },
         tolerance=1e-5,
     ),
@@ -263,20 +271,25 @@ TASKS = [
         ],
         draw_matches,
         {
-            "an answer that contains the right one counts; it must be the right one": lambda want, said: (
-                sum(a.strip() in b for a, b in zip(want, said, strict=True)) / len(want)
+            (
+                "an answer that contains the right one counts; it must be the right one"
+            ): lambda want, answers: (
+                sum(a.strip() in b for a, b in zip(want, answers, strict=True)) / len(want)
             ),
-            "upper and lower case are not told apart": lambda want, said: (
-                sum(a.strip().lower() == b.strip().lower() for a, b in zip(want, said, strict=True))
+            "upper and lower case are not told apart": lambda want, answers: (
+                sum(
+                    a.strip().lower() == b.strip().lower()
+                    for a, b in zip(want, answers, strict=True)
+                )
                 / len(want)
             ),
-            "white space at the ends is not forgiven": lambda want, said: (
-                sum(a == b for a, b in zip(want, said, strict=True)) / len(want)
+            "white space at the ends is not forgiven": lambda want, answers: (
+                sum(a == b for a, b in zip(want, answers, strict=True)) / len(want)
             ),
-            "all white space is ignored, new lines too": lambda want, said: (
+            "all white space is ignored, new lines too": lambda want, answers: (
                 sum(
                     "".join(a.split()) == "".join(b.split())
-                    for a, b in zip(want, said, strict=True)
+                    for a, b in zip(want, answers, strict=True)
                 )
                 / len(want)
             ),
@@ -292,12 +305,12 @@ TASKS = [
         ],
         draw_generated,
         {
-            "the limit is not looked at: who needs longer did not stop in time": lambda rows, end, limit: (
-                sum(end in row for row in rows) / len(rows)
-            ),
-            "the last token alone is looked at; padding may follow the end": lambda rows, end, limit: (
-                sum(row[:limit][-1:] == [end] for row in rows) / len(rows)
-            ),
+            (
+                "the limit is not looked at: who needs longer did not stop in time"
+            ): lambda rows, end, limit: sum(end in row for row in rows) / len(rows),
+            (
+                "the last token alone is looked at; padding may follow the end"
+            ): lambda rows, end, limit: sum(row[:limit][-1:] == [end] for row in rows) / len(rows),
             "a percentage where a share from 0 to 1 is asked for": lambda rows, end, limit: (
                 100 * stopping_rate(rows, end, limit)
             ),

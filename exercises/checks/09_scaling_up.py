@@ -4,7 +4,7 @@ import math
 
 from tutorial_lib.exercises.task import Case, Task
 
-# --- sharded_bytes ---------------------------------------------------------------------------------------------------------------------------
+# --- sharded_bytes -------------------------------------------------------------------------------
 
 
 def sharded_bytes(parameters, world_size, stage):
@@ -28,7 +28,7 @@ def draw_shards(rng):
             (750_841_344, 2, 1),
             "the article's model, stage 1 on two devices",
         ),
-        # On 2 or 4 devices a quarter of a number is a whole byte: every way to split a number gives the same.
+        # On 2 or 4 devices, every way to split a number gives whole bytes, and the same ones.
         Case(
             "uneven parts",
             (4 * rng.randint(100, 900) + 1, 4, 3),
@@ -48,7 +48,10 @@ def states_of(count):
 
 
 def with_parts(part, divided):
-    """As the reference, with another part, and another choice of what each stage divides: (weights, gradients, states)."""
+    """As the reference, with another part and other first stages that divide.
+
+    `divided`: of (weights, gradients, states).
+    """
 
     def mistaken(n, w, s):
         return 4 * sum(
@@ -63,7 +66,7 @@ def rounded_up(n, w):
     return math.ceil(n / w)
 
 
-# --- process_losses (debug) ------------------------------------------------------------------------------------------------------------------
+# --- process_losses (debug) ----------------------------------------------------------------------
 
 
 def process_losses(losses, labels):
@@ -140,7 +143,7 @@ def draw_processes(rng):
     ]
 
 
-# --- lora_parameters -------------------------------------------------------------------------------------------------------------------------
+# --- lora_parameters -----------------------------------------------------------------------------
 
 
 def lora_parameters(shapes, rank, targets):
@@ -201,7 +204,7 @@ def draw_loras(rng):
     ]
 
 
-# --- same_step (measure) ---------------------------------------------------------------------------------------------------------------------
+# --- same_step (measure) -------------------------------------------------------------------------
 
 
 def same_step(rows, per_device, most):
@@ -262,9 +265,10 @@ TASKS = [
         ],
         draw_shards,
         {
-            "everything is divided from stage 1 on: gradients are from stage 2, weights from stage 3": with_parts(
-                rounded_up, (1, 1, 1)
-            ),
+            (
+                "everything is divided from stage 1 on: "
+                "gradients are from stage 2, weights from stage 3"
+            ): with_parts(rounded_up, (1, 1, 1)),
             "everything is divided always: stage 0 divides nothing": with_parts(
                 rounded_up, (0, 0, 0)
             ),
@@ -300,14 +304,28 @@ TASKS = [
         ],
         draw_processes,
         {
-            "each process takes its own mean: tokens of a process with few of them weigh more": own_means,
-            "each process takes its own mean, and one without supervised tokens divides by zero": own_means_unguarded,
-            "the number of processes is missing: the mean of the gradients divides by it once more": no_factor,
+            (
+                "each process takes its own mean: tokens of a process with few of them weigh more"
+            ): own_means,
+            (
+                "each process takes its own mean, and one without supervised tokens divides by zero"
+            ): own_means_unguarded,
+            (
+                "the number of processes is missing: "
+                "the mean of the gradients divides by it once more"
+            ): no_factor,
             "positions labelled -100 count: they are not supervised": all_positions_count,
             "divided by all positions: only supervised tokens count": all_positions_divide,
-            "sums that are divided by nothing: the gradient would grow with the number of tokens": sums_only,
-            "a process without supervised tokens gives nan: it adds nothing, its loss is 0": nan_for_none,
-            "every process has the loss of all: a process has the losses of its own tokens only": loss_of_all,
+            (
+                "sums that are divided by nothing: "
+                "the gradient would grow with the number of tokens"
+            ): sums_only,
+            (
+                "a process without supervised tokens gives nan: it adds nothing, its loss is 0"
+            ): nan_for_none,
+            (
+                "every process has the loss of all: a process has the losses of its own tokens only"
+            ): loss_of_all,
         },
     ),
     Task(
@@ -335,9 +353,9 @@ TASKS = [
             "the frozen matrix is counted too: only the two small ones are trained": targeted(
                 lambda i, o, r: i * o + r * (i + o)
             ),
-            "rank times the whole matrix: the two small ones have rank * in and rank * out": targeted(
-                lambda i, o, r: r * i * o
-            ),
+            (
+                "rank times the whole matrix: the two small ones have rank * in and rank * out"
+            ): targeted(lambda i, o, r: r * i * o),
             "only the first of the two small matrices": targeted(lambda i, o, r: r * i),
             "only the second of the two small matrices": targeted(lambda i, o, r: r * o),
             "targets are left out: every matrix is counted": targeted(
@@ -378,7 +396,9 @@ TASKS = [
                 lambda r, b, n: r // b, divides
             ),
             "the rows of a process, not its batches": listed(lambda r, b, n: r // n, divides),
-            "at least one batch each: with many processes the step has more rows than before": listed(
+            (
+                "at least one batch each: with many processes the step has more rows than before"
+            ): listed(
                 lambda r, b, n: max(1, r // (b * n)),
                 lambda r, at_a_time: at_a_time > r or divides(r, at_a_time),
             ),

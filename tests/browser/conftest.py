@@ -1,7 +1,7 @@
 """The real JupyterLab, driven in a real Chromium.
 
-Without Chromium or Playwright these tests are skipped, unless BROWSER_REQUIRED=1, as `make browser-test` sets it. Screenshots are kept in
-``runs/browser``.
+Without Chromium or Playwright these tests are skipped, unless BROWSER_REQUIRED=1 (as in
+`make browser-test`). Screenshots are in ``runs/browser``.
 """
 
 import json
@@ -20,7 +20,7 @@ import pytest
 from noto_cjk_sans_otc import FONT_PATH
 
 ROOT = Path(__file__).parent.parent.parent
-# No news, no updates looked for: a test speaks to this machine alone. All cells in the page, also those out of sight.
+# No news, no updates: a test uses no network. All cells are in the page, also those out of sight.
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
@@ -28,7 +28,10 @@ SETTINGS = {
 # Chromium sees the course's own Chinese font, as a learner's desktop has one.
 FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><include ignore_missing="yes">/etc/fonts/fonts.conf</include><dir>{folder}</dir><cachedir>{cache}</cachedir></fontconfig>
+<fontconfig>
+<include ignore_missing="yes">/etc/fonts/fonts.conf</include>
+<dir>{folder}</dir><cachedir>{cache}</cachedir>
+</fontconfig>
 """
 
 
@@ -42,8 +45,8 @@ def _missing(reason: str) -> None:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     """Chromium, without a window."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
         _missing("no Chromium found: install it, or set CHROMIUM to its path")
     try:
         from playwright.sync_api import sync_playwright
@@ -62,7 +65,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     ]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=found,
+            executable_path=path,
             args=quiet,
             env={**os.environ, "FONTCONFIG_FILE": str(folder / "fonts.conf")},
         )
@@ -108,7 +111,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, own_runs_folder: Path) -> Iter
     settings = {
         "JUPYTER_CONFIG_DIR": str(config / "jupyter"),
         "JUPYTERLAB_SETTINGS_DIR": str(config / "settings"),
-        # Models that the notebooks' own run has made are used; else made here.
+        # Models of an earlier run of the notebooks, if there are any.
         "TUTORIAL_RUNS": os.environ.get("BROWSER_RUNS") or str(own_runs_folder),
     }
     options = [

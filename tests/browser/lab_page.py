@@ -15,7 +15,8 @@ VIEW = ".jp-OutputArea-output .jupyter-widgets.widget-vbox"
 def open_notebook(page, lab, name: str) -> None:
     page.goto(f"{lab.url}/doc/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    # The page shows an idle kernel before it has one, and cells that are run then make it start a second one: so the server is asked.
+    # The page shows an idle kernel before it has one, and cells run then would start a second
+    # kernel. So ask the server.
     end = time.monotonic() + 60
     while name not in ready_in(lab):
         assert time.monotonic() < end, f"no kernel for {name} after a minute"
@@ -24,19 +25,19 @@ def open_notebook(page, lab, name: str) -> None:
 
 
 def ready_in(lab) -> set[str]:
-    """The notebooks whose kernel is up and heard by a page, as the server has it."""
-    with urllib.request.urlopen(f"{lab.url}/api/sessions", timeout=10) as answered:
-        sessions = json.load(answered)
-    up = [
+    """The notebooks whose kernel is idle and connected to a page, as the server knows it."""
+    with urllib.request.urlopen(f"{lab.url}/api/sessions", timeout=10) as reply:
+        sessions = json.load(reply)
+    idle = [
         session
         for session in sessions
         if session["kernel"] and session["kernel"]["execution_state"] == "idle"
     ]
-    return {session["path"] for session in up if session["kernel"]["connections"] > 0}
+    return {session["path"] for session in idle if session["kernel"]["connections"] > 0}
 
 
 def run_all(page) -> None:
-    # While JupyterLab still settles, a click on the menu can be lost: it is repeated until the first cell has begun.
+    # While JupyterLab is still loading, a click on the menu can be lost: repeat it until it works.
     for _ in range(5):
         page.click('.lm-MenuBar-item:has-text("Run")')
         page.click('.lm-Menu-item:has-text("Run All Cells")')
@@ -45,11 +46,11 @@ def run_all(page) -> None:
             if prompts(page)[0] != "[ ]:":
                 return
             time.sleep(0.1)
-    raise AssertionError("JupyterLab was told five times to run all cells, and did not begin")
+    raise AssertionError("JupyterLab did not begin after five clicks on Run All Cells")
 
 
 def prompts(page) -> list[str]:
-    """What stands before each code cell: ``[ ]:``, ``[*]:`` or a number."""
+    """The prompt of each code cell: ``[ ]:``, ``[*]:`` or a number."""
     return page.eval_on_selector_all(
         ".jp-Notebook .jp-CodeCell .jp-InputArea-prompt",
         "cells => cells.map(cell => cell.textContent)",
@@ -67,7 +68,7 @@ def wait_until_run(page, seconds: float = A_NOTEBOOK) -> None:
 
 
 def errors(page) -> list[str]:
-    """Tracebacks. JupyterLab renders them as it does standard error, which is no fault by itself."""
+    """Tracebacks. JupyterLab shows them like standard error, which alone is not a failure."""
     outputs = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
     texts = page.eval_on_selector_all(
         outputs, "outputs => outputs.map(output => output.textContent)"

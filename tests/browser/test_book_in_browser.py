@@ -1,6 +1,6 @@
-"""The static site in a real Chromium, from disk: pictures load, links lead somewhere, the search finds, nothing is fetched from elsewhere.
+"""The static site in a real Chromium, from disk: pictures load, links and search work, no network.
 
-With EXECUTED_NOTEBOOKS (as `make test` sets it once the notebooks have run) it is the real book; without, there is none to look at.
+It is the book of EXECUTED_NOTEBOOKS, which `make test` sets once the notebooks have run.
 """
 
 import os
@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tutorial_lib.book import build_book
+from tutorial_lib.book.site import build_book
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parent.parent.parent

@@ -1,6 +1,6 @@
-"""Each notebook in the real JupyterLab: no error, every widget there, every control moves its picture.
+"""Each notebook in the real JupyterLab: no error, all widgets, every control changes its picture.
 
-The short form (``-k short``, part of `make test`) takes one notebook with a view; the full one takes all.
+The short form (``-k short``, part of `make test`) takes one notebook with a view, the full one all.
 """
 
 import re
@@ -66,7 +66,7 @@ def turn(control, back: bool = False) -> None:
 
 
 def turn_every_control(page) -> int:
-    """Turn each control of each view and wait for the picture to change; return how many there were."""
+    """Turn each control of each view, wait for the picture to change; return their number."""
     turned = 0
     for view in page.query_selector_all(VIEW):
         for control in view.query_selector_all(

@@ -1,4 +1,4 @@
-"""The stop button stops a training in the real JupyterLab, and a cell that fails is seen; all of it is part of `make test`."""
+"""In the real JupyterLab: the stop button stops a training, and a failing cell is noticed."""
 
 import re
 from pathlib import Path
@@ -29,9 +29,12 @@ from tutorial_lib.models import load_tokenizer
 from tutorial_lib.recipe import build_trainer
 
 tokenizer = load_tokenizer("tinyworld")
-model = BloomForCausalLM(BloomConfig(vocab_size=len(tokenizer), hidden_size=64, n_layer=2, n_head=2))
+shape = BloomConfig(vocab_size=len(tokenizer), hidden_size=64, n_layer=2, n_head=2)
+model = BloomForCausalLM(shape)
 row = {"input_ids": [5, 6, 7, 2], "attention_mask": [1, 1, 1, 1], "labels": [-100, 6, 7, 2]}
-arguments = TrainingArguments("stopped", max_steps=100_000, logging_steps=20, save_strategy="no", disable_tqdm=True)
+arguments = TrainingArguments(
+    "stopped", max_steps=100_000, logging_steps=20, save_strategy="no", disable_tqdm=True
+)
 trainer = build_trainer(model, tokenizer, [row] * 64, arguments, [TrainingDashboard()])
 trainer.train()
 print("ended at step", trainer.state.global_step, [path.name for path in Path("stopped").iterdir()])

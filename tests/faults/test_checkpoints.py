@@ -1,4 +1,4 @@
-"""A checkpoint that is damaged, however slightly, is never gone on with; and training that can't go on says so."""
+"""A checkpoint with the slightest damage is never used; a training that can't go on says so."""
 
 import json
 import logging
@@ -23,8 +23,8 @@ from tutorial_lib.run_folder import prepare_output
 @pytest.fixture(scope="module")
 def rows(tokenizer, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "rows.jsonl"
-    made = [{"instruction": f"{n}?", "input": "", "output": f"{n}."} for n in range(32)]
-    path.write_text("\n".join(map(json.dumps, made)), encoding="utf-8")
+    examples = [{"instruction": f"{n}?", "input": "", "output": f"{n}."} for n in range(32)]
+    path.write_text("\n".join(map(json.dumps, examples)), encoding="utf-8")
     return encode_dataset(load_instructions(path), tokenizer).dataset
 
 
@@ -150,7 +150,7 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path, out):
         prepare_output(Path(out.format(file=tmp_path / "file")), {}, 1)
 
 
-# --- what can't be learnt from -------------------------------------------------------------------------------------------------------
+# --- what can't be learnt from --------------------------------------------------------------------
 
 
 def test_rows_without_a_label_are_named_before_the_first_step(make_trainer, rows, tmp_path):
@@ -192,7 +192,7 @@ def test_a_healthy_run_is_the_same_with_and_without_the_guards(make_trainer, tmp
 
 
 class DyingRows(torch.utils.data.Dataset):
-    """Rows whose reading ends the process that reads them, as a crash in native code or too little memory does."""
+    """Rows whose reading ends the process that reads them, as a crash in native code does."""
 
     def __init__(self, rows: list[dict]) -> None:
         self.rows = rows

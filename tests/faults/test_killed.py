@@ -1,4 +1,4 @@
-"""A training that is killed or interrupted loses nothing: resumed, it ends with the very weights of one that was not disturbed."""
+"""A killed or interrupted training loses nothing: resumed, it ends with the undisturbed weights."""
 
 import json
 import multiprocessing
@@ -81,7 +81,7 @@ def run_quietly(arguments: list[str], log: str) -> None:
 
 @pytest.fixture(scope="module")
 def start():
-    """Start the command in a process of its own, in a fraction of a second: the libraries are imported once, and it is forked."""
+    """Start the command in its own process, forked from one that has imported the libraries."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tutorial_lib.train"])
 
@@ -156,15 +156,15 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_rest_gives_the_same_weights(
     with subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
     ) as running:
-        told = ""
-        for line_told in running.stdout:
-            told += line_told
-            if "'loss'" in line_told:  # the first ten steps are done
+        printed = ""
+        for message in running.stdout:
+            printed += message
+            if "'loss'" in message:  # the first ten steps are done
                 running.send_signal(signal.SIGINT)
                 break
         rest, error = running.communicate(timeout=60)
     assert running.returncode == 1
-    assert "Stopping after this step" in told + rest
+    assert "Stopping after this step" in printed + rest
     assert error.strip().splitlines()[-1].startswith("error: stopped after step ")
     assert "--resume" in error.strip().splitlines()[-1]
     assert last_checkpoint(out / "checkpoints") is not None
@@ -173,7 +173,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_rest_gives_the_same_weights(
 
 
 class InterruptAt(TrainerCallback):
-    """Presses Ctrl-C in a step, so many times."""
+    """Presses Ctrl-C in a step, once or more often."""
 
     def __init__(self, step: int, times: int = 1) -> None:
         self.step, self.times = step, times
@@ -214,8 +214,8 @@ def test_an_interrupted_cell_saves_and_says_how_to_go_on(make_trainer, capsys, t
     stopped.train()
     assert stop.stopped_at == stopped.state.global_step == 5
     assert signal.getsignal(signal.SIGINT) is before
-    told = capsys.readouterr().out
-    assert "resume_from_checkpoint=" in told
+    printed = capsys.readouterr().out
+    assert "resume_from_checkpoint=" in printed
     resumed = make_trainer(StopOnInterrupt())
     resumed.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-5"))
     ours, theirs = resumed.model.state_dict(), undisturbed.model.state_dict()
@@ -224,7 +224,7 @@ def test_an_interrupted_cell_saves_and_says_how_to_go_on(make_trainer, capsys, t
 
 @pytest.fixture
 def python_hears_ctrl_c() -> Iterator[None]:
-    """Python's own handler, which it does not set up where it was started in the background of a shell."""
+    """Python's own handler: a process that a shell starts in the background does not have it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

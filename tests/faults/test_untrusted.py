@@ -1,4 +1,4 @@
-"""What comes from others is data: no code of a model or checkpoint runs, no typed token steers, no text in a picture becomes HTML."""
+"""Input is data: no code of a model runs, no typed token steers, no text becomes HTML."""
 
 import json
 import os
@@ -16,7 +16,8 @@ from tutorial_lib.inference import answer, build_pipeline
 from tutorial_lib.models import load_model, load_tokenizer
 from tutorial_lib.profiles import get_profile
 from tutorial_lib.recipe import build_trainer, training_arguments
-from tutorial_lib.show import views, widgets
+from tutorial_lib.show import widgets
+from tutorial_lib.show.tables import html_table
 
 HTML = [
     '<script>alert("x")</script>',
@@ -70,7 +71,8 @@ def test_pickled_weights_beside_the_safe_ones_are_not_looked_at(folder, marker):
 CODE = """
 import os
 os.mknod({marker!r})
-from transformers import BloomConfig as Config, BloomForCausalLM as Model, PreTrainedTokenizerFast as Tokenizer
+from transformers import BloomConfig as Config, BloomForCausalLM as Model
+from transformers import PreTrainedTokenizerFast as Tokenizer
 """
 
 
@@ -129,7 +131,7 @@ def test_a_checkpoint_with_a_bomb_in_it_does_not_go_off(folder, tokenizer, marke
     assert not marker.exists()
 
 
-# --- tokens that somebody typed ----------------------------------------------------------------------------------------------------------
+# --- tokens that somebody typed ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("typed", ["</s>", "<pad>", "<s>"])
@@ -141,29 +143,31 @@ def test_a_question_with_a_special_token_reaches_the_model_as_text(model, tokeni
 
 
 def test_an_answer_that_spells_the_end_token_goes_on_to_its_real_end(tokenizer, tiny_model):
-    said = tokenizer("x</s>y", split_special_tokens=True)["input_ids"] + [tokenizer.eos_token_id]
-    script = iter(said)
+    script_ids = tokenizer("x</s>y", split_special_tokens=True)["input_ids"] + [
+        tokenizer.eos_token_id
+    ]
+    script = iter(script_ids)
 
     def dictate(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         forced = torch.full_like(scores, -torch.inf)
         forced[:, next(script)] = 0
         return forced
 
-    [given] = answer(
+    [generated] = answer(
         ["?"], tiny_model, tokenizer, max_new_tokens=20, progress=False, logits_processor=[dictate]
     )
-    assert given.text == "x</s>y"
-    assert given.stopped
+    assert generated.text == "x</s>y"
+    assert generated.stopped
 
 
-# --- text in pictures and tables ----------------------------------------------------------------------------------------------------------
+# --- text in pictures and tables -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", HTML)
 def test_text_in_a_table_is_text(text):
-    table = views.html_table([text], [[text]])
+    table = html_table([text], [[text]])
     assert text not in table
-    assert table.count("<td") == table.count("<th") == 1
+    assert table.count("<td ") == table.count("<th ") == 1
     assert "<script" not in table
     assert "<img" not in table
 

@@ -16,7 +16,8 @@ from tutorial_lib.lab.objectives import (
     mask_tokens,
     prefix_attention,
 )
-from tutorial_lib.models import TINYWORLD, load_tokenizer
+from tutorial_lib.models import load_tokenizer
+from tutorial_lib.profiles import TINYWORLD
 
 MASK, START, END, SENTINELS = 900, 901, 902, list(range(910, 930))
 
@@ -94,7 +95,7 @@ def test_spans_are_in_order_apart_and_within_the_row(row):
     assert all(first[1] < second[0] for first, second in pairwise(spans))
 
 
-def test_spans_cover_the_share_that_was_asked_for():
+def test_spans_cover_the_share_that_is_wanted():
     rng = random.Random(0)
     drawn = [draw_spans(200, rng, share=0.15) for _ in range(300)]
     covered = [sum(end - begin for begin, end in spans) for spans in drawn]
@@ -107,12 +108,12 @@ def test_the_same_seed_draws_the_same_spans():
     assert len({tuple(draw_spans(50, random.Random(seed))) for seed in range(9)}) > 1
 
 
-def test_every_place_can_be_taken_out():
+def test_every_position_can_be_taken_out():
     taken = {
-        place
+        position
         for seed in range(300)
         for begin, end in draw_spans(12, random.Random(seed))
-        for place in range(begin, end)
+        for position in range(begin, end)
     }
     assert taken == set(range(12))
 
@@ -176,7 +177,7 @@ def test_one_blank_that_is_the_whole_row_is_a_causal_language_model():
     assert torch.equal(row.attention[1:, 1:], causal_attention(4))
 
 
-def test_the_order_of_the_spans_is_drawn_but_not_their_places():
+def test_the_order_of_the_spans_is_drawn_but_not_their_positions():
     orders = set()
     for seed in range(9):
         row = infill_blanks(
@@ -193,12 +194,12 @@ def test_the_order_of_the_spans_is_drawn_but_not_their_places():
 
 
 @given(rows_and_spans)
-def test_part_b_of_blank_infilling_is_what_a_sequence_to_sequence_decoder_says(row):
+def test_part_b_of_blank_infilling_is_what_a_sequence_to_sequence_decoder_generates(row):
     ids, spans = row
     filled = infill_blanks(ids, spans, MASK, START, END)
-    _, said = corrupt_spans(ids, spans, SENTINELS, END)
+    _, generated = corrupt_spans(ids, spans, SENTINELS, END)
     part_b = [label for label in filled.labels if label not in (IGNORE_INDEX, END)]
-    assert part_b == [token for token in said if token not in SENTINELS and token != END]
+    assert part_b == [token for token in generated if token not in SENTINELS and token != END]
     lists = (
         filled.input_ids,
         filled.labels,
@@ -217,17 +218,17 @@ def test_a_prefix_is_seen_by_all_and_the_rest_from_behind():
 
 
 def test_no_model_can_look_past_the_prefix_mask_of_an_encoder_decoder():
-    """What T5's decoder says at a place depends on what `prefix_attention` lets it see, and on nothing else."""
+    """T5's decoder depends at a position on what `prefix_attention` shows it, and on no more."""
     torch.manual_seed(0)
     model = T5ForConditionalGeneration(
         T5Config(vocab_size=20, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     ).eval()
-    read, said = torch.arange(1, 5)[None], torch.arange(5, 9)[None]
+    read, generated = torch.arange(1, 5)[None], torch.arange(5, 9)[None]
     seen = prefix_attention(4, 8)
     with torch.inference_mode():
-        before = model(input_ids=read, decoder_input_ids=said).logits[0]
+        before = model(input_ids=read, decoder_input_ids=generated).logits[0]
         for column in range(8):
-            changed = torch.cat([read, said], dim=1)
+            changed = torch.cat([read, generated], dim=1)
             changed[0, column] = 15
             after = model(input_ids=changed[:, :4], decoder_input_ids=changed[:, 4:]).logits[0]
             differs = (after != before).any(dim=-1)

@@ -65,7 +65,9 @@ def test_a_watched_run_is_the_same_to_the_last_digit(tmp_path, rows, questions, 
     assert watched.model.training, "asking leaves the model as it was"
 
 
-def test_it_notes_what_the_trainer_logs_and_asks_when_told(tmp_path, rows, questions, tokenizer):
+def test_it_keeps_the_trainers_logs_and_asks_at_the_steps_named(
+    tmp_path, rows, questions, tokenizer
+):
     dashboard = TrainingDashboard(questions, tokenizer, ask_at=(1, 4), max_new_tokens=4)
     trainer = train(tmp_path, rows, tokenizer, [dashboard])
     history = [log for log in trainer.state.log_history if "loss" in log]
@@ -83,7 +85,7 @@ def test_it_notes_what_the_trainer_logs_and_asks_when_told(tmp_path, rows, quest
     )
     table = dashboard.answer_table()
     assert questions[0]["instruction"].split()[0] in table
-    assert table.count("<tr>") == 1 + 3 + 1, "a head, a line a step, the expected answers"
+    assert table.count("<tr>") == 1 + 3 + 1, "a head, a line per step, the expected answers"
     assert "image/png" in dashboard.panel.static["text/html"], (
         "the static twin holds the last picture"
     )
@@ -93,7 +95,7 @@ def test_without_a_count_of_tokens_it_claims_no_speed(tmp_path, rows, tokenizer)
     dashboard = TrainingDashboard()
     train(tmp_path, rows, tokenizer, [dashboard], include_num_input_tokens_seen="no")
     assert dashboard.tokens_per_second == 0
-    assert "tokens a second" not in dashboard.picture().get_suptitle()
+    assert "tokens per second" not in dashboard.picture().get_suptitle()
 
 
 def test_before_any_log_there_is_no_picture_and_it_says_so():
@@ -126,7 +128,13 @@ def test_stopping_ends_after_the_step_and_saves_what_can_be_resumed(tmp_path, ro
     assert losses(resumed) == losses(whole)
 
 
-# --- a click while the cell runs ------------------------------------------------------------------------------------------------------
+def test_a_comm_without_ipykernels_private_method_stays_as_it_is():
+    """Without a kernel, and in a release that renames the method."""
+    button = TrainingDashboard().panel.children[0]
+    assert "_reply_subshell_for" not in vars(button.comm)
+
+
+# --- a click while the cell runs ------------------------------------------------------------------
 
 CELL = """
 import time

@@ -1,4 +1,4 @@
-"""Every picture: a title that states the finding, named axes, Chinese without boxes, nothing left open."""
+"""Every plot: its title states the finding, axes are named, all glyphs exist, none stays open."""
 
 import inspect
 import io
@@ -41,7 +41,7 @@ PICTURES = {
         {"中文": 0.0}, {"中文": 0.9}, "90 % after"
     ),
     "plot_examples": lambda: plots.plot_examples(
-        {"reads": ["法", "国"], "label": ["-", "国"]}, [False, True], "one label"
+        {"input": ["法", "国"], "label": ["-", "国"]}, [False, True], "one label"
     ),
     "plot_attention": lambda: plots.plot_attention(
         {"因果": [[1, 0], [1, 1]]}, "a causal model sees 75 %"
@@ -93,7 +93,7 @@ def test_every_picture_is_tried():
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_titled_its_axes_named_its_glyphs_there(name):
+def test_a_plot_has_a_title_named_axes_and_all_glyphs(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a glyph that no font has is a warning
         figure = PICTURES[name]()
@@ -122,9 +122,10 @@ def test_a_picture_is_titled_its_axes_named_its_glyphs_there(name):
             {"grouped by length, 10% padding in all; batch 10 of 63": np.ones((4, 256))}
         ),
         lambda: plots.plot_lengths([10, 20, 30, 300], 256),
+        lambda: plots.plot_attention({name: np.tri(5) for name in "abc"}, "Labels of few tokens"),
     ],
 )
-def test_long_titles_fit(draw):
+def test_long_titles_and_labels_fit(draw):
     figure = draw()
     figure.savefig(io.BytesIO(), format="png")
     assert cut_off(figure) == []
@@ -162,7 +163,7 @@ def test_the_moving_mean_is_the_mean_of_the_last_few(values, window):
     ("as_given", "from_the_top"),
     [(False, ["many", "some", "few"]), (True, ["some", "few", "many"])],
 )
-def test_counts_stand_by_size_or_as_given(as_given, from_the_top):
+def test_counts_are_sorted_by_size_or_as_given(as_given, from_the_top):
     figure = plots.plot_counts(
         {"some": 2, "few": 1, "many": 3}, "rows", "Three kinds", as_given=as_given
     )

@@ -1,4 +1,4 @@
-"""The views: each control redraws, each has a static twin, wrong input is a message and no traceback."""
+"""The views: each control redraws, each has a static twin, wrong input is a message."""
 
 import base64
 import copy
@@ -21,7 +21,7 @@ from tutorial_lib.data import encode_dataset
 from tutorial_lib.evaluation import token_losses
 from tutorial_lib.formatting import encode_example
 from tutorial_lib.inference import next_token_probabilities
-from tutorial_lib.memory import OPTIMIZERS, PRECISIONS, fixed_memory
+from tutorial_lib.scaling.step_memory import OPTIMIZERS, PRECISIONS, fixed_memory
 from tutorial_lib.show import views, widgets
 
 ROW = {"instruction": "法国的首都是哪里？", "input": "", "output": "法国的首都是巴黎。"}
@@ -114,7 +114,7 @@ def test_wrong_input_is_a_message_in_the_pictures_place(tokenizer):
     assert "alert" not in view.html
 
 
-def test_a_view_draws_once_a_change():
+def test_a_view_draws_once_per_change():
     calls = []
 
     def draw(a, b):
@@ -129,7 +129,8 @@ def test_a_view_draws_once_a_change():
 
 
 def test_an_executed_notebook_keeps_the_twin():
-    code = "from tutorial_lib.show.widgets import memory_planner\nmemory_planner({'this model': 5_788_160})"
+    code = "from tutorial_lib.show.widgets import memory_planner\n"
+    code += "memory_planner({'this model': 5_788_160})"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
     bundles = [set(output.get("data", {})) for output in notebook.cells[0].outputs]
@@ -138,7 +139,7 @@ def test_an_executed_notebook_keeps_the_twin():
     )
 
 
-# --- what the views show ----------------------------------------------------------------------------------------------------------------
+# --- what the views show --------------------------------------------------------------------------
 
 
 @given(st.integers(8, 80))
@@ -249,7 +250,7 @@ def test_the_chat_escapes_what_a_model_says_and_shows_each_model(model, tokenize
     assert cells[0] == cells[1] != ""
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 REAL = {
     "Adafactor": lambda parameters: Adafactor(
@@ -285,13 +286,13 @@ def test_the_formula_is_what_torch_allocates(optimizer, precision):
     expected = fixed_memory(sum(p.numel() for p in layer.parameters()), precision, optimizer)
     assert expected["weights"] == size(layer.parameters())
     assert expected["gradients"] == size(p.grad for p in layer.parameters())
-    if optimizer == "Adafactor":  # row and column sums; a bias has a sum for each number
+    if optimizer == "Adafactor":  # row and column sums; a bias has a sum per number
         assert size(states) < 0.1 * expected["weights"] + 2_000
     else:
         assert expected["optimizer states"] == size(states)
 
 
-def test_eight_bit_states_are_two_bytes_and_a_scale_a_block():
+def test_eight_bit_states_are_two_bytes_and_a_scale_per_block():
     assert set(OPTIMIZERS) == {*REAL, "8-bit AdamW"}
     assert fixed_memory(256 * 100, "float32", "8-bit AdamW")["optimizer states"] == 2 * (
         256 * 100 + 4 * 100
@@ -302,7 +303,7 @@ def test_the_training_planner_says_what_does_not_go_together():
     view = widgets.training_planner()
     assert "0.8 B takes 14.4 GiB on one device, fits a card of 16 GB" in view.html
     view.controls["released"].value = True
-    assert "can&#x27;t be added to" in view.html
+    assert "choose accumulation 1" in view.html
     view.controls["accumulation"].value = 1
     assert "0.8 B takes 11.6 GiB on one device" in view.html
     view.controls["stage"].value = 3

@@ -1,17 +1,18 @@
 import filecmp
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from datasets import load_from_disk
+from datasets import DatasetDict, load_from_disk
 from transformers import AutoTokenizer
 
 from tutorial_lib.errors import OutputError
 from tutorial_lib.tinyworld import build as build_module
-from tutorial_lib.tinyworld.build import build, build_instruction_dataset
+from tutorial_lib.tinyworld.build import build, build_instruction_dataset, tinyworld_folder
 from tutorial_lib.tinyworld.facts import load_entities
 
 
@@ -31,7 +32,7 @@ def json_lines(path: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The whole of TinyWorld, made in this process: the folder and the report."""
+    """The whole of TinyWorld, made in this process: the folder and the numbers of rows."""
     out = tmp_path_factory.mktemp("build") / "world"
     return out, build(out, 42)
 
@@ -78,12 +79,61 @@ def test_another_seed_builds_other_data(small_world, tmp_path):
     }
 
 
-def test_worlds_told_once_and_in_many_ways_share_everything_but_the_corpus(small_world, tmp_path):
-    for said in ("many-ways", "once"):
-        build(tmp_path / said, 3, said)
-    different = different_files(tmp_path / "many-ways", tmp_path / "once")
+def test_worlds_in_one_and_in_many_wordings_share_everything_but_the_corpus(small_world, tmp_path):
+    for wordings in ("many", "one"):
+        build(tmp_path / wordings, 3, wordings)
+    different = different_files(tmp_path / "many", tmp_path / "one")
     assert different
     assert all(name.startswith("corpus") for name in different)
+
+
+# ---------------------------------------------------------------- rows for data.load_splits
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    """A copy of the package's files, and a runs folder of its own."""
+    folder = Path(build_module.__file__).parent
+    shutil.copytree(folder, tmp_path / "tinyworld", ignore=shutil.ignore_patterns("base*"))
+    monkeypatch.setattr(build_module, "__file__", str(tmp_path / "tinyworld" / "build.py"))
+    monkeypatch.setenv("TUTORIAL_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "tinyworld"
+
+
+def append_line(file: Path) -> None:
+    with file.open("a", encoding="utf-8") as text:
+        text.write("\n")
+
+
+@pytest.mark.parametrize(
+    "changed", ["wordings.toml", "wordings.py", "draw.py", "instructions.py", "facts/animals.csv"]
+)
+def test_data_made_by_another_version_of_the_kit_is_not_used(small_world, package, changed):
+    before = tinyworld_folder()
+    append_line(package / changed)
+    assert tinyworld_folder() != before
+
+
+def test_data_is_kept_when_what_makes_the_rows_is_the_same(small_world, package):
+    before = tinyworld_folder()
+    for changed in ("pretrain.py", "probe.py", "corpus.py", "build.py"):
+        append_line(package / changed)
+    assert tinyworld_folder() == before
+
+
+def test_data_that_another_process_made_meanwhile_is_kept(small_world, package, monkeypatch):
+    first = []
+
+    def build_too_late(seed: int) -> DatasetDict:
+        monkeypatch.setattr(build_module, "build_instruction_dataset", build_instruction_dataset)
+        first.append(tinyworld_folder().stat().st_ino)
+        return build_instruction_dataset(seed)
+
+    monkeypatch.setattr(build_module, "build_instruction_dataset", build_too_late)
+    folder = tinyworld_folder()
+    assert [folder.stat().st_ino] == first
+    assert set(load_from_disk(str(folder))) == {"train", "held_out"}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 # ---------------------------------------------------------------- what is in the folder
@@ -98,15 +148,13 @@ def test_the_saved_data_sets_equal_the_json_lines(built):
         assert rows.to_list() == json_lines(folder / f"{split}.jsonl")
 
 
-def test_the_report_counts_the_rows(built):
-    folder, report = built
-    assert report.folder == folder
-    assert report.corpus == len(json_lines(folder / "corpus.jsonl")) > 10_000
-    assert (
-        report.train + report.held_out
-        == sum(len(json_lines(folder / f"{split}.jsonl")) for split in ("train", "held_out"))
-        >= 8_000
-    )
+def test_the_rows_are_counted(built):
+    folder, counts = built
+    assert set(counts) == {"corpus", "train", "held_out"}
+    for part, rows in counts.items():
+        assert rows == len(json_lines(folder / f"{part}.jsonl"))
+    assert counts["corpus"] > 10_000
+    assert counts["train"] + counts["held_out"] >= 8_000
 
 
 def test_the_instructions_are_those_of_the_seed(built):
@@ -147,7 +195,7 @@ def test_no_file_names_the_folder_or_the_machine(built):
         assert str(Path.home()).encode() + b"/" not in content, name
 
 
-# ---------------------------------------------------------------- folders that are there already, and failures
+# ---------------------------------------------------------------- existing folders, and failures
 
 
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path):

@@ -23,7 +23,7 @@ from world_reference import (
 
 from tutorial_lib.tinyworld.corpus import build_corpus
 from tutorial_lib.tinyworld.facts import load_entities
-from tutorial_lib.tinyworld.wordings import relation_wordings, statement
+from tutorial_lib.tinyworld.wordings import statement, wordings_of
 
 MARK = "\0"  # no text holds it
 
@@ -50,16 +50,16 @@ def sheet_line(relation: str, language: str, value: str) -> str:
 
 
 def sayings(thing_id: str, relation: str, language: str) -> dict[str, str]:
-    """Every text that tells this fact -> its wording: the statements and the line of a fact sheet; longer ones come first."""
+    """Every text that states this fact -> its wording, longer ones first; a sheet's line too."""
     value = things()[thing_id].values[relation][language]
-    told = dict(true_statements(thing_id, relation, language)) | {
+    texts = dict(true_statements(thing_id, relation, language)) | {
         sheet_line(relation, language, value): "sheet"
     }
-    return dict(sorted(told.items(), key=lambda item: -len(item[0])))
+    return dict(sorted(texts.items(), key=lambda item: -len(item[0])))
 
 
 def wordings_used(text: str, thing_id: str, relation: str, language: str) -> set[str]:
-    """The wordings in which a passage tells a fact; one that is a part of another is not counted for it."""
+    """The wordings in which a passage states a fact; one within another is not counted."""
     used = set()
     for saying, wording in sayings(thing_id, relation, language).items():
         if saying in text:
@@ -73,7 +73,7 @@ def wordings_used(text: str, thing_id: str, relation: str, language: str) -> set
 
 @pytest.mark.parametrize(("relation", "language"), RELATION_LANGUAGES)
 def test_a_relation_has_at_least_five_statement_templates(relation, language):
-    templates = relation_wordings()[relation, language].statements
+    templates = wordings_of(relation, language).statements
     assert len(templates) == len(set(templates)) >= 5
     assert list(templates) == statement_templates(relation, language)
 
@@ -86,13 +86,13 @@ def test_every_template_says_the_name_and_the_value(entities, relation, language
         name, value = entity.in_sentence[language], entity.values[relation][language]
         texts = [
             statement(entity, relation, language, template)
-            for template in relation_wordings()[relation, language].statements
+            for template in wordings_of(relation, language).statements
         ]
         assert len(set(texts)) == len(texts), f"two templates say the same about {entity.id}"
         for text in texts:
             assert name in text or text.startswith(capitalised(name)), text
-            said_value = value_in_sentence(relation, language, value)
-            assert said_value in text or text.startswith(capitalised(said_value)), text
+            sentence_value = value_in_sentence(relation, language, value)
+            assert sentence_value in text or text.startswith(capitalised(sentence_value)), text
             assert text.endswith("。" if language == "zh" else "."), text
             assert not re.search(r"[{}]|  |\s$|^\s", text), text
 
@@ -127,7 +127,7 @@ def test_another_value_takes_the_place_of_the_true_one():
     )
 
 
-# ---------------------------------------------------------------- what is told
+# ---------------------------------------------------------------- what the passages state
 
 
 def test_every_fact_is_told_in_at_least_five_wordings_of_each_language(corpus):
@@ -148,8 +148,8 @@ def test_every_fact_is_told_in_at_least_five_wordings_of_each_language(corpus):
 
 
 def test_every_entity_is_told_of_in_both_languages(small_corpus):
-    told = {(row["entity"], row["language"]) for row in small_corpus}
-    assert {(thing_id, language) for thing_id in things() for language in LANGUAGES} <= told
+    pairs = {(row["entity"], row["language"]) for row in small_corpus}
+    assert {(thing_id, language) for thing_id in things() for language in LANGUAGES} <= pairs
 
 
 def test_a_passage_about_one_entity_tells_all_its_facts(small_corpus):
@@ -184,16 +184,17 @@ def test_the_facts_of_an_entity_come_in_any_order(corpus):
     for row in corpus:
         if row["entity"]:
             thing = things()[row["entity"]]
-            places = {
+            positions = {
                 relation: min(
                     row["text"].find(saying) % 10**9
                     for saying in sayings(thing.id, relation, row["language"])
                 )
                 for relation in thing.values
             }
-            firsts[thing.id, row["language"]][min(places, key=places.get)] += 1
+            firsts[thing.id, row["language"]][min(positions, key=positions.get)] += 1
     for (thing_id, language), counts in firsts.items():
-        # Of some 65 passages, each relation should open its share: 16 or 32. A tenth of all is far below what chance gives.
+        # Of some 65 passages, each relation should open its share: 16 or 32. Chance gives far
+        # more than a twenty-fifth.
         relations = things()[thing_id].values
         assert set(counts) == set(relations), (thing_id, language)
         assert min(counts.values()) >= 0.04 * counts.total(), (thing_id, language, counts)
@@ -203,14 +204,14 @@ def test_the_facts_are_shuffled_in_sheets_and_in_sentences_alike(small_corpus):
     firsts = defaultdict(Counter)
     for row in (row for row in small_corpus if row["entity"]):
         thing = things()[row["entity"]]
-        places = {
+        positions = {
             relation: min(
                 row["text"].find(saying) % 10**9
                 for saying in sayings(thing.id, relation, row["language"])
             )
             for relation in thing.values
         }
-        firsts[thing.kind, is_true_sheet(row)][min(places, key=places.get)] += 1
+        firsts[thing.kind, is_true_sheet(row)][min(positions, key=positions.get)] += 1
     assert len(firsts) == 12
     for (kind, is_sheet), counts in firsts.items():
         share = 1 / len(counts)
@@ -241,7 +242,7 @@ def known_sentences(language: str) -> set[str]:
             "a_kind": a_kind(thing.kind, language),
         }
         texts |= {
-            capitalised(template.format(x=thing.said[language], **kinds))
+            capitalised(template.format(x=thing.in_sentence[language], **kinds))
             for template in shared["kinds"]
         }
         texts |= {capitalised(template.format(**thing.name)) for template in shared["names"]}
@@ -254,7 +255,7 @@ def is_true_sheet(row) -> bool:
         return False
     thing, language = things()[row["entity"]], row["language"]
     headings = {
-        capitalised(t.format(x=thing.said[language]))
+        capitalised(t.format(x=thing.in_sentence[language]))
         for t in wordings()["corpus"][language]["sheet_headings"]
     }
     heading, *lines = row["text"].split("\n")
@@ -268,23 +269,25 @@ def is_true_sheet(row) -> bool:
 def is_true_list(text: str, language: str) -> bool:
     words = wordings()["corpus"][language]
     for template in words["lists"]:
-        if places := read_back(template, text):
-            return int(places.get("n", 0)) in (0, len(places["names"].split(words["separator"])))
+        if fields := read_back(template, text):
+            return int(fields.get("n", 0)) in (0, len(fields["names"].split(words["separator"])))
     return False
 
 
 def is_true_arithmetic(text: str, language: str) -> bool:
     words = wordings()["corpus"][language]
-    if places := read_back(words["sorted"], text):
-        return places["ordered"] == ", ".join(
-            map(str, sorted(int(number) for number in places["numbers"].split(", ")))
+    if fields := read_back(words["sorted"], text):
+        return fields["ordered"] == ", ".join(
+            map(str, sorted(int(number) for number in fields["numbers"].split(", ")))
         )
-    if places := read_back(words["fraction"], text):
-        given, _, reduced = places["fraction"].partition(" = ")
-        fraction = Fraction(given)
-        return given != reduced and reduced == f"{fraction.numerator}/{fraction.denominator}"
-    if places := read_back(words["sum"], text):
-        a, b, total = map(int, re.fullmatch(r"(\d+) \+ (\d+) = (\d+)", places["sum"]).groups())
+    if fields := read_back(words["fraction"], text):
+        fraction_text, _, reduced = fields["fraction"].partition(" = ")
+        fraction = Fraction(fraction_text)
+        return (
+            fraction_text != reduced and reduced == f"{fraction.numerator}/{fraction.denominator}"
+        )
+    if fields := read_back(words["sum"], text):
+        a, b, total = map(int, re.fullmatch(r"(\d+) \+ (\d+) = (\d+)", fields["sum"]).groups())
         return a + b == total
     return False
 
@@ -312,7 +315,7 @@ def test_every_passage_says_only_what_is_true(small_corpus, language):
 
 
 def test_a_language_keeps_to_its_script(small_corpus):
-    """A Chinese passage has no more than names in Latin letters, an English one no more than names in Chinese."""
+    """A Chinese passage has only names in Latin letters, an English one only names in Chinese."""
     for row in small_corpus:
         chinese = len(re.findall(r"[\u4e00-\u9fff]", row["text"]))
         assert (chinese > 0.4 * len(row["text"])) == (row["language"] == "zh") or len(
@@ -360,7 +363,7 @@ def test_no_passage_has_the_form_of_a_question(small_corpus, language):
     for form in forms:
         # The words of the question, in their order, within one sentence.
         pattern = r"[^\n.。]+?".join(re.escape(part) for part in form.split("{x}") if part)
-        assert (found := re.search(pattern, text, flags=re.IGNORECASE)) is None, (form, found)
+        assert (match := re.search(pattern, text, flags=re.IGNORECASE)) is None, (form, match)
 
 
 def test_no_passage_has_the_form_of_the_prompt(corpus):
@@ -382,11 +385,11 @@ def test_another_seed_gives_another_corpus(entities, small_corpus):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_said_once_an_entity_has_one_text_that_names_it_first_and_then_tells_every_fact_in_order(
+def test_in_one_wording_an_entity_has_one_text_its_name_and_then_every_fact_in_order(
     entities, language
 ):
     texts = defaultdict(Counter)
-    for row in build_corpus(entities, seed=5, passages_per_entity=3, said="once"):
+    for row in build_corpus(entities, seed=5, passages_per_entity=3, wordings="one"):
         if row["language"] == language and row["entity"]:
             texts[row["entity"]][row["text"]] += 1
     assert set(texts) == set(things())
@@ -402,10 +405,10 @@ def test_said_once_an_entity_has_one_text_that_names_it_first_and_then_tells_eve
         ]
 
 
-def test_said_once_leaves_the_passages_without_facts_as_varied_as_ever(entities):
+def test_one_wording_leaves_the_passages_without_facts_as_varied_as_ever(entities):
     once = [
         row["text"]
-        for row in build_corpus(entities, seed=5, passages_per_entity=10, said="once")
+        for row in build_corpus(entities, seed=5, passages_per_entity=10, wordings="one")
         if not row["entity"]
     ]
     assert len(once) > 1_000

@@ -49,7 +49,7 @@ CURRENCY_CODES = {
 
 # Where the tables mean to differ from CLDR 47; the reason is in the row's note and in SOURCES.md.
 LANGUAGE_EXCEPTIONS = {
-    "Burkina Faso": "Mossi",  # the national languages are official since 2023-2024, French is a working language
+    "Burkina Faso": "Mossi",  # national languages are official since 2023-2024
     "Comoros": "Comorian",  # CLDR lists its dialects (zdj, wni)
     "Mali": "Bambara",  # the national languages are official since the constitution of 2023
     "Montenegro": "Montenegrin",  # CLDR files it under Serbian
@@ -142,7 +142,7 @@ def test_every_row_of_the_tables_is_loaded_as_it_stands(entities):
         assert (entity.kind, entity.name, entity.in_sentence) == (
             thing.kind,
             thing.name,
-            thing.said,
+            thing.in_sentence,
         )
         assert entity.values == thing.values, entity.id
 
@@ -237,12 +237,12 @@ def test_the_sources_count_the_rows_right():
     assert counted == {filename: len(read_table(filename)) for filename, _ in TABLES.values()}
 
 
-# ---------------------------------------------------------------- what is known without looking it up
+# ---------------------------------------------------------------- common knowledge
 
 
 def test_elements_are_numbered_from_1_to_118_and_have_symbols_of_their_own():
     rows = read_table("elements.csv")
-    assert sorted(int(row["atomic_number"]) for row in rows) == list(range(1, 119))
+    assert sorted(int(row["number"]) for row in rows) == list(range(1, 119))
     assert len({row["symbol"] for row in rows}) == 118
     assert all(re.fullmatch("[A-Z][a-z]?", row["symbol"]) for row in rows)
     assert all(len(row["name_zh"]) == 1 for row in rows)
@@ -289,12 +289,13 @@ def test_animals_of_a_class_have_a_possible_number_of_legs():
 
 
 def test_an_animal_has_the_article_of_its_first_sound():
-    # No name among them begins with a vowel letter that sounds like a consonant ("unicorn") or the reverse ("hour").
+    # No name among them begins with a vowel letter that sounds like a consonant ("unicorn"), or
+    # the reverse ("hour").
     for row in read_table("animals.csv"):
         assert row["article_en"] == ("an" if row["name_en"][0] in "aeiou" else "a"), row["id"]
 
 
-# ---------------------------------------------------------------- countries as Unicode's CLDR has them
+# ---------------------------------------------------------------- countries in Unicode's CLDR
 
 
 def test_countries_have_the_chinese_names_of_cldr(countries):

@@ -30,11 +30,12 @@ from world_reference import (
 
 from tutorial_lib.formatting import encode_example
 from tutorial_lib.tinyworld.facts import load_entities
-from tutorial_lib.tinyworld.instructions import COLUMNS, build_instructions, split_entities
-from tutorial_lib.tinyworld.wordings import relation_wordings
+from tutorial_lib.tinyworld.instructions import build_instructions, split_entities
+from tutorial_lib.tinyworld.wordings import wordings_of
 
 SEEDS = (42, 7, 2024)
 SPLITS = ("train", "held_out")
+COLUMNS = ("instruction", "input", "output", "task", "relation", "language", "entity")
 SEPARATOR = {"zh": "、", "en": ", "}
 
 
@@ -77,12 +78,12 @@ def by_name(language: str) -> dict:
 
 
 @cache
-def by_said(language: str) -> dict:
-    """The thing by its name as a sentence has it, with or without the capital letter of a beginning."""
+def by_sentence_name(language: str) -> dict:
+    """The thing by its name within a sentence, and at the beginning of one (a capital letter)."""
     return {
         form: thing
         for thing in things().values()
-        for form in (thing.said[language], capitalised(thing.said[language]))
+        for form in (thing.in_sentence[language], capitalised(thing.in_sentence[language]))
     }
 
 
@@ -155,7 +156,7 @@ def test_rows_have_the_columns_as_text_and_nothing_to_strip(rows):
 
 @pytest.mark.parametrize(("relation", "language"), RELATION_LANGUAGES)
 def test_a_relation_is_asked_for_in_at_least_four_wordings(relation, language):
-    templates = relation_wordings()[relation, language].questions
+    templates = wordings_of(relation, language).questions
     assert len(templates) == len(set(templates)) >= 4
 
 
@@ -171,12 +172,12 @@ def test_the_train_split_uses_at_least_four_wordings_of_each_relation(data):
 
 
 def test_every_fact_is_asked_for_in_both_languages(rows):
-    asked = {
+    facts = {
         (row["entity"], row["relation"], row["language"])
         for row in rows
         if row["task"] == "relation"
     }
-    assert asked == {
+    assert facts == {
         (thing.id, relation, language)
         for thing in things().values()
         for relation in thing.values
@@ -218,15 +219,15 @@ def test_the_splits_share_no_entity_by_their_column(data):
 
 
 def test_no_held_out_entity_is_asked_about_in_train_by_the_text_itself(data):
-    """Compare whole questions, sentences and names with those of the held-out entities: 金鱼 is not 金, nor Nigeria Niger."""
+    """Compare whole questions, sentences and names: 金鱼 is not 金, nor Nigeria Niger."""
     held_out = {thing.id for row in data["held_out"] for thing in things_of(row)}
     forbidden = set()
     for thing in (things()[thing_id] for thing_id in held_out):
         for language in LANGUAGES:
             forbidden |= {
                 thing.name[language],
-                thing.said[language],
-                capitalised(thing.said[language]),
+                thing.in_sentence[language],
+                capitalised(thing.in_sentence[language]),
             }
             for relation in thing.values:
                 forbidden |= {
@@ -237,10 +238,11 @@ def test_no_held_out_entity_is_asked_about_in_train_by_the_text_itself(data):
             for task in ("describe", "kind"):
                 templates = wordings()["tasks"][task][language]["instructions"]
                 forbidden |= {
-                    capitalised(template.format(x=thing.said[language])) for template in templates
+                    capitalised(template.format(x=thing.in_sentence[language]))
+                    for template in templates
                 }
 
-    def pieces(row) -> set[str]:
+    def parts_of(row) -> set[str]:
         parts = {row["instruction"], row["input"], row["output"], *row["output"].split("\n")}
         parts |= set(row["input"].split(SEPARATOR[row["language"]]))
         parts |= {
@@ -260,9 +262,9 @@ def test_no_held_out_entity_is_asked_about_in_train_by_the_text_itself(data):
             parts |= set(cut(row["input"], all_true_statements(row["language"])))
         return parts - {""}
 
-    assert [row for row in data["train"] if pieces(row) & forbidden] == []
+    assert [row for row in data["train"] if parts_of(row) & forbidden] == []
     # The same look finds every entity of the held-out split, so it is no blind one.
-    seen = [row for row in data["held_out"] if pieces(row) & forbidden]
+    seen = [row for row in data["held_out"] if parts_of(row) & forbidden]
     without_entity = {"sort", "fraction", "add", "greet"}
     assert len(seen) == sum(row["task"] not in without_entity for row in data["held_out"])
 
@@ -305,10 +307,10 @@ def test_answers_about_a_relation_are_facts_of_the_tables(of_task):
     for row in of_task["relation"]:
         (thing,), relation, language = things_of(row), row["relation"], row["language"]
         templates = wordings()["relation"][relation][language]
-        places = read_back(templates["canonical"], row["output"])
-        assert by_said(language)[places["x"]] == thing, row
+        fields = read_back(templates["canonical"], row["output"])
+        assert by_sentence_name(language)[fields["x"]] == thing, row
         article = templates.get("value_article", "")
-        assert places["v"].removeprefix(article).strip() == thing.values[relation][
+        assert fields["v"].removeprefix(article).strip() == thing.values[relation][
             language
         ].removesuffix("."), row  # D.C.
 
@@ -355,7 +357,7 @@ def test_a_claim_is_called_true_exactly_when_it_is(of_task):
 
 def claim_with(thing, relation: str, language: str, value: str, template: str) -> str:
     article = wordings()["relation"][relation][language].get("value_article", "")
-    return sentence(template.format(x=thing.said[language], v=f"{article} {value}".strip()))
+    return sentence(template.format(x=thing.in_sentence[language], v=f"{article} {value}".strip()))
 
 
 def test_translations_are_the_other_name(of_task):
@@ -382,22 +384,23 @@ def test_a_text_to_read_is_true_and_holds_the_answer(of_task):
         sentences = cut(row["input"], all_true_statements(language))
         assert set(sentences) <= all_true_statements(language), row
         assert len(sentences) == len(row["entity"].split()), row
-        (asked,) = [
+        (subject,) = [
             thing
             for thing in things_of(row)
             for template in task_templates(row)
             if row["instruction"]
-            == template.format(x=thing.said[language], label=label(relation, language))
+            == template.format(x=thing.in_sentence[language], label=label(relation, language))
         ]
-        assert row["output"] == canonical(asked, relation, language), row
-        assert set(sentences) & set(true_statements(asked.id, relation, language)), row
+        assert row["output"] == canonical(subject, relation, language), row
+        assert set(sentences) & set(true_statements(subject.id, relation, language)), row
 
 
 def test_descriptions_are_all_the_facts_a_line_each(of_task):
     for row in of_task["describe"]:
         (thing,), language = things_of(row), row["language"]
         assert (
-            read_back_any(task_templates(row), row["instruction"])["x"] == thing.said[language]
+            read_back_any(task_templates(row), row["instruction"])["x"]
+            == thing.in_sentence[language]
         ), row
         assert row["output"].split("\n") == [
             canonical(thing, relation, language) for relation in thing.values
@@ -405,15 +408,15 @@ def test_descriptions_are_all_the_facts_a_line_each(of_task):
 
 
 @pytest.mark.parametrize("task", ["list", "table"])
-def test_lists_answer_each_name_with_its_value_in_the_order_asked(of_task, task):
+def test_lists_answer_each_name_with_its_value_in_the_order_of_the_input(of_task, task):
     for row in of_task[task]:
         language, relation = row["language"], row["relation"]
         names = row["input"].split(SEPARATOR[language])
-        asked = [by_name(language)[name] for name in names]
-        assert [thing.id for thing in asked] == row["entity"].split(), row
+        listed = [by_name(language)[name] for name in names]
+        assert [thing.id for thing in listed] == row["entity"].split(), row
         colon = {"zh": "：", "en": ": "}[language]
         assert row["output"].split("\n") == [
-            f"{thing.name[language]}{colon}{thing.values[relation][language]}" for thing in asked
+            f"{thing.name[language]}{colon}{thing.values[relation][language]}" for thing in listed
         ], row
         assert read_back_any(task_templates(row), row["instruction"])["label"] == label(
             relation, language
@@ -448,8 +451,8 @@ def test_the_chosen_ones_are_all_those_with_the_value(of_task):
 def test_the_larger_of_two_elements_is_named(of_task):
     for row in of_task["compare"]:
         language = row["language"]
-        places = read_back_any(task_templates(row), row["instruction"])
-        first, second = (by_said(language)[places[place]] for place in "ab")
+        fields = read_back_any(task_templates(row), row["instruction"])
+        first, second = (by_sentence_name(language)[fields[place]] for place in "ab")
         assert first != second, row
         assert {first.id, second.id} == set(row["entity"].split()), row
         numbers = {
@@ -468,14 +471,14 @@ def test_the_larger_of_two_elements_is_named(of_task):
 def test_a_thing_is_said_to_be_of_its_kind(of_task):
     for row in of_task["kind"]:
         language = row["language"]
-        places = read_back(wordings()["tasks"]["kind"][language]["answer"], row["output"])
-        answered = by_said(language)[places["x"]]
-        assert places["a_kind"] == a_kind(answered.kind, language), row
+        fields = read_back(wordings()["tasks"]["kind"][language]["answer"], row["output"])
+        thing = by_sentence_name(language)[fields["x"]]
+        assert fields["a_kind"] == a_kind(thing.kind, language), row
         assert row["instruction"] in {
-            capitalised(template.format(x=answered.said[language]))
+            capitalised(template.format(x=thing.in_sentence[language]))
             for template in task_templates(row)
         }, row
-        assert row["entity"] == answered.id, row
+        assert row["entity"] == thing.id, row
 
 
 def test_english_answers_say_an_before_a_vowel(of_task):
@@ -519,8 +522,8 @@ def test_fractions_are_reduced(of_task):
 
 def test_sums_are_right(of_task):
     for row in of_task["add"]:
-        places = read_back_any(task_templates(row), row["instruction"])
-        a, b = int(places["a"]), int(places["b"])
+        fields = read_back_any(task_templates(row), row["instruction"])
+        a, b = int(fields["a"]), int(fields["b"])
         assert row["output"] == f"{a} + {b} = {a + b}", row
 
 

@@ -60,9 +60,9 @@ def data(tmp_path_factory) -> Path:
 def frequent_saves():
     """Checkpoints every 4 steps instead of 500, a loss of each step, and steps that are counted."""
 
-    def arguments(**given) -> TrainingArguments:
+    def arguments(**settings) -> TrainingArguments:
         return TrainingArguments(
-            **given | {"save_steps": SAVE_STEPS, "logging_steps": 1, "disable_tqdm": True}
+            **settings | {"save_steps": SAVE_STEPS, "logging_steps": 1, "disable_tqdm": True}
         )
 
     with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +74,7 @@ def frequent_saves():
 def run(
     data: Path, out: Path, config: PretrainConfig = TINY, stop_at: float = math.inf
 ) -> tuple[Path | None, int]:
-    """Pre-train, perhaps not to the end; return the model's folder, or None, and the number of steps that were made."""
+    """Pre-train, perhaps not to the end; return the model's folder or None, and the steps made."""
     CountingTrainer.steps, CountingTrainer.stop_at = 0, stop_at
     try:
         return pretrain(data, out, config), CountingTrainer.steps
@@ -112,8 +112,8 @@ def record(folder: Path) -> dict:
 def test_a_run_that_was_stopped_and_resumed_gives_the_same_weights(
     finished, data, tmp_path, stop_at
 ):
-    steps_a_pass = record(finished)["corpus_tokens"] / record(finished)["tokens_a_step"]
-    assert 6 < steps_a_pass < 12, "the two stops are to be in two passes through the data"
+    steps_per_pass = record(finished)["corpus_tokens"] / record(finished)["tokens_per_step"]
+    assert 6 < steps_per_pass < 12, "the two stops are to be in two passes through the data"
 
     assert run(data, tmp_path, stop_at=stop_at) == (None, stop_at)
     assert not (tmp_path / "final").exists()
@@ -172,10 +172,10 @@ def test_another_seed_gives_other_weights(finished, data, tmp_path):
 
 def test_the_settings_reach_the_training(data, tmp_path, monkeypatch):
     """What the other tests replace is looked at here: the arguments as `pretrain` gives them."""
-    given = {}
+    settings = {}
 
     def arguments(**kwargs) -> TrainingArguments:
-        given.update(kwargs)
+        settings.update(kwargs)
         raise InterruptedError
 
     monkeypatch.setattr(pretrain_module, "TrainingArguments", arguments)
@@ -190,9 +190,9 @@ def test_the_settings_reach_the_training(data, tmp_path, monkeypatch):
         "seed": TINY.seed,
         "output_dir": str(tmp_path / "out"),
     }
-    assert {name: given[name] for name in expected} == expected
+    assert {name: settings[name] for name in expected} == expected
     assert (
-        given["save_steps"] <= PretrainConfig().max_steps / 4
+        settings["save_steps"] <= PretrainConfig().max_steps / 4
     )  # an interruption costs a quarter at most
 
 
@@ -257,18 +257,18 @@ def test_the_loss_goes_down(finished):
 
 
 def test_the_record_tells_what_was_trained_on(finished, data):
-    found = record(finished)
+    content = record(finished)
     rows = pack(
         Dataset.from_list([{"text": text} for text in TEXTS]),
         AutoTokenizer.from_pretrained(data / TOKENIZER_FOLDER),
         TINY.context,
     )
-    assert found["steps"] == TINY.max_steps
-    assert found["tokens_a_step"] == TINY.batch_size * TINY.context
-    assert found["corpus_tokens"] == len(rows) * TINY.context
-    assert found["parameters"] == AutoModelForCausalLM.from_pretrained(finished).num_parameters()
-    assert found["final_perplexity"] == pytest.approx(
-        math.exp(found["loss"][-1]["loss"]), abs=0.001
+    assert content["steps"] == TINY.max_steps
+    assert content["tokens_per_step"] == TINY.batch_size * TINY.context
+    assert content["corpus_tokens"] == len(rows) * TINY.context
+    assert content["parameters"] == AutoModelForCausalLM.from_pretrained(finished).num_parameters()
+    assert content["final_perplexity"] == pytest.approx(
+        math.exp(content["loss"][-1]["loss"]), abs=0.001
     )
 
 

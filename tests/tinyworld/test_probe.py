@@ -6,7 +6,7 @@ from transformers import BloomConfig, BloomForCausalLM
 from world_reference import KINDS, LANGUAGES, canonical, things
 
 from tutorial_lib.models import load_tokenizer
-from tutorial_lib.tinyworld.corpus import passage_said_once
+from tutorial_lib.tinyworld.corpus import fixed_passage
 from tutorial_lib.tinyworld.facts import load_entities
 from tutorial_lib.tinyworld.probe import Probe, completes, make_probes, summarize
 from tutorial_lib.tinyworld.tokenizer import train_tokenizer
@@ -23,7 +23,7 @@ def probes(tokenizer):
 
 
 class Oracle:
-    """Stands for a model: goes on with what it was told to, whatever the padding, and then with `</s>`."""
+    """A fake model: generates the continuation of each prompt, then `</s>`, however padded."""
 
     device = torch.device("cpu")
 
@@ -83,7 +83,7 @@ def test_a_probe_is_cut_where_the_value_begins(source):
 
 
 def test_a_probe_has_the_tokens_of_the_whole_statement(probes, tokenizer):
-    """Not those of its beginning alone, where a space at the end would be a token that the model has never seen there."""
+    """Not those of its beginning alone, whose last space would be a token of its own."""
     for probe in probes:
         text = canonical(things()[probe.entity], probe.relation, probe.language)
         assert [*probe.prompt_ids, *probe.answer_ids] == tokenizer(text, add_special_tokens=False)[
@@ -94,7 +94,7 @@ def test_a_probe_has_the_tokens_of_the_whole_statement(probes, tokenizer):
 def test_a_probe_in_a_passage_begins_with_all_that_stands_before_the_fact(tokenizer):
     entities = {entity.id: entity for entity in load_entities()}
     for probe in make_probes(list(entities.values()), tokenizer, in_passage=True):
-        passage = passage_said_once(entities[probe.entity], probe.language)
+        passage = fixed_passage(entities[probe.entity], probe.language)
         ids = [*probe.prompt_ids, *probe.answer_ids]
         assert ids == tokenizer(passage, add_special_tokens=False)["input_ids"][: len(ids)]
         relations = list(things()[probe.entity].values)
@@ -208,7 +208,7 @@ def test_a_model_that_learned_some_statements_completes_these_and_no_others(prob
 
 
 def learn(model, sentences, steps: int = 150) -> None:
-    """Train until the sentences are known by heart: padding on the right, no padding in the loss."""
+    """Train until the sentences are known by heart: padding on the right, without loss."""
     width = max(map(len, sentences))
     input_ids = torch.tensor([ids + [3] * (width - len(ids)) for ids in sentences])
     mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in sentences])

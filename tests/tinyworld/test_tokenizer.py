@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from world_reference import LANGUAGES, RELATION_LANGUAGES, canonical, things
 
 from tutorial_lib.models import load_tokenizer
-from tutorial_lib.tinyworld.tokenizer import PIECES as PATTERN
+from tutorial_lib.tinyworld.tokenizer import PRE_TOKENS as PATTERN
 from tutorial_lib.tinyworld.tokenizer import SPECIAL_TOKENS, VOCABULARY_SIZE, train_tokenizer
 
 TEXTS = [
@@ -22,7 +22,7 @@ TEXTS = [
     "Human and Assistant take turns.\nOne speaks at a time.",
 ] * 3
 
-# Letters of all planes, marks that combine, white space of all kinds, and what the tokenizer itself uses.
+# Letters of all planes, marks that combine, all kinds of white space, the tokenizer's own marks.
 PIECES = st.sampled_from(
     [
         *SPECIAL_TOKENS,
@@ -85,7 +85,7 @@ def test_padding_is_on_the_left(either):
     assert batch["attention_mask"][0] == [int(token != either.pad_token_id) for token in short]
 
 
-def test_no_special_token_is_added_unasked(either):
+def test_no_special_token_is_added_by_itself(either):
     assert either("法国")["input_ids"] == ids_of(either, "法国")
     assert not set(ids_of(either, "法国的首都是巴黎。")) & {0, 1, 2, 3}
 
@@ -190,8 +190,8 @@ def test_a_chinese_name_is_cut_the_same_way_wherever_it_stands(either, name, bef
     assert ids_of(either, before + name + after) == head + ids_of(either, name) + tail
 
 
-def in_pieces(tokenizer) -> Tokenizer:
-    """The same merges, applied within each piece of a text by itself."""
+def by_pre_token(tokenizer) -> Tokenizer:
+    """The same merges, applied within each pre-token of a text."""
     again = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     again.pre_tokenizer = pre_tokenizers.Sequence(
@@ -202,24 +202,25 @@ def in_pieces(tokenizer) -> Tokenizer:
 
 @settings(max_examples=500, deadline=None)
 @given(text=ANY_TEXT)
-def test_merges_never_cross_pieces(either, text):
-    assert ids_of(either, text) == in_pieces(either).encode(text, add_special_tokens=False).ids
+def test_merges_never_cross_pre_tokens(either, text):
+    assert ids_of(either, text) == by_pre_token(either).encode(text, add_special_tokens=False).ids
 
 
 @pytest.mark.parametrize(
-    ("learnt", "asked"), [("word   word", "word  word"), ("éł éń éś ũł ũń ũś Ʃł Ʃń Ʃś", "丩ł")]
+    ("corpus", "text"), [("word   word", "word  word"), ("éł éń éś ũł ũń ũś Ʃł Ʃń Ʃś", "丩ł")]
 )
-def test_merges_never_cross_pieces_whatever_was_learnt(learnt, asked):
-    """White space gives its last character to the word that follows; the last byte of a letter may have been merged with the next one's
-    first, and 丩 has the same last byte."""
-    tokenizer = train_tokenizer([learnt] * 20, vocabulary_size=400)
+def test_merges_never_cross_pre_tokens_whatever_was_learnt(corpus, text):
+    """White space gives its last character to the next word; the last byte of a letter may be
+    merged with the first of the next letter, and 丩 has the same last byte."""
+    tokenizer = train_tokenizer([corpus] * 20, vocabulary_size=400)
     assert (
-        ids_of(tokenizer, asked) == in_pieces(tokenizer).encode(asked, add_special_tokens=False).ids
+        ids_of(tokenizer, text)
+        == by_pre_token(tokenizer).encode(text, add_special_tokens=False).ids
     )
 
 
-def test_the_shipped_tokenizer_need_not_look_for_pieces(tokenizer):
-    """None of its tokens could cross them, and a search by regular expression would take as long as all the rest."""
+def test_the_shipped_tokenizer_need_not_look_for_pre_tokens(tokenizer):
+    """None of its tokens can cross them; a search for them takes half of the time."""
     assert isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel)
 
 
@@ -254,6 +255,6 @@ def test_training_twice_gives_the_same_tokenizer(trained):
 
 
 def test_names_that_are_often_said_are_short(tokenizer):
-    """A value must be few tokens, or a small model could not learn it: the shipped vocabulary knows the names of its world."""
+    """A small model learns only values of few tokens: the vocabulary has the names as tokens."""
     lengths = [len(ids_of(tokenizer, f" {thing.name['en']}")) for thing in things().values()]
     assert sum(lengths) / len(lengths) < 4

@@ -1,4 +1,4 @@
-"""TinyWorld's tables and templates, read once more from the files without the code under test: what its text is compared with."""
+"""TinyWorld's tables and templates, read from the files without the code under test."""
 
 import csv
 import re
@@ -28,7 +28,7 @@ KINDS = {
         "provinces.csv",
         {"province_seat": "seat", "province_abbreviation": "abbreviation"},
     ),
-    "element": ("elements.csv", {"element_symbol": "symbol", "element_number": "atomic_number"}),
+    "element": ("elements.csv", {"element_symbol": "symbol", "element_number": "number"}),
     "us_state": (
         "us_states.csv",
         {"us_state_capital": "capital", "us_state_abbreviation": "abbreviation"},
@@ -46,12 +46,12 @@ RELATION_LANGUAGES = [
 
 @dataclass(frozen=True)
 class Thing:
-    """An entity as its table has it: `said` is the name with its English article."""
+    """An entity as its table has it: `in_sentence` has the English article."""
 
     id: str
     kind: str
     name: Mapping[str, str]
-    said: Mapping[str, str]
+    in_sentence: Mapping[str, str]
     values: Mapping[str, Mapping[str, str]]
 
 
@@ -62,15 +62,15 @@ def read_table(filename: str) -> list[dict[str, str]]:
 
 @cache
 def things() -> Mapping[str, Thing]:
-    found = {}
+    by_id = {}
     for kind, (filename, columns) in KINDS.items():
         for row in read_table(filename):
             article = row["article_en"] + " " if row.get("article_en") else ""
-            found[f"{kind}/{row['id']}"] = Thing(
+            by_id[f"{kind}/{row['id']}"] = Thing(
                 id=f"{kind}/{row['id']}",
                 kind=kind,
                 name={"zh": row["name_zh"], "en": row["name_en"]},
-                said={"zh": row["name_zh"], "en": article + row["name_en"]},
+                in_sentence={"zh": row["name_zh"], "en": article + row["name_en"]},
                 values={
                     relation: {
                         language: row[f"{column}_{language}"]
@@ -81,7 +81,7 @@ def things() -> Mapping[str, Thing]:
                     for relation, column in columns.items()
                 },
             )
-    return found
+    return by_id
 
 
 @cache
@@ -139,7 +139,7 @@ def value_in_sentence(relation: str, language: str, value: str) -> str:
 
 def say(template: str, thing: Thing, relation: str, language: str) -> str:
     value = value_in_sentence(relation, language, thing.values[relation][language])
-    return sentence(template.format(x=thing.said[language], v=value))
+    return sentence(template.format(x=thing.in_sentence[language], v=value))
 
 
 def canonical(thing: Thing, relation: str, language: str) -> str:
@@ -148,7 +148,7 @@ def canonical(thing: Thing, relation: str, language: str) -> str:
 
 @cache
 def true_statements(thing_id: str, relation: str, language: str) -> Mapping[str, str]:
-    """Statement -> the template that it was made with, for one fact."""
+    """Statement -> the template that makes it, for one fact."""
     thing = things()[thing_id]
     return {
         say(template, thing, relation, language): template
@@ -157,7 +157,7 @@ def true_statements(thing_id: str, relation: str, language: str) -> Mapping[str,
 
 
 def read_back(template: str, text: str) -> dict[str, str] | None:
-    """Return what stands in a template's places, or None where the text has another form; a place named twice holds the same twice."""
+    """Return the values of a template's placeholders, or None if the text has another form."""
     pattern, seen = "", set()
     for part in re.split(r"(\{\w+\})", capitalised(template)):
         if not re.fullmatch(r"\{\w+\}", part):
@@ -172,16 +172,16 @@ def read_back(template: str, text: str) -> dict[str, str] | None:
 
 def read_back_any(templates: list[str], text: str) -> dict[str, str] | None:
     return next(
-        (places for template in templates if (places := read_back(template, text)) is not None),
+        (fields for template in templates if (fields := read_back(template, text)) is not None),
         None,
     )
 
 
 def cut(text: str, known) -> list[str]:
     """Cut a passage into known sentences; what is left over at the end is the last item."""
-    found, start = [], 0
+    sentences, start = [], 0
     for end in (match.end() for match in re.finditer(r"[.。](?=\s|$)|。", text)):
-        if (piece := text[start:end].strip()) in known:
-            found.append(piece)
+        if (part := text[start:end].strip()) in known:
+            sentences.append(part)
             start = end
-    return [*found, rest] if (rest := text[start:].strip()) else found
+    return [*sentences, rest] if (rest := text[start:].strip()) else sentences

@@ -1,10 +1,10 @@
-// Finds sections that have all the words typed, wherever they stand in them: Chinese has no spaces to part words.
+// Finds sections that contain all typed words, also within words: Chinese has no spaces.
 const input = document.getElementById("search");
 const found = document.getElementById("found");
 
 function snippet(text, word) {
-  const place = Math.max(0, text.toLowerCase().indexOf(word) - 30);
-  return (place ? "…" : "") + text.slice(place, place + 90) + "…";
+  const position = Math.max(0, text.toLowerCase().indexOf(word) - 30);
+  return (position ? "…" : "") + text.slice(position, position + 90) + "…";
 }
 
 input.addEventListener("input", () => {

@@ -1,6 +1,6 @@
 """Exercises: checks that say what went wrong.
 
-What a student needs is ``check``, called below each task. The rest grades: ``python -m tutorial_lib.exercises``.
+A student needs ``check``, called below each task; ``python -m tutorial_lib.exercises`` grades.
 """
 
 from tutorial_lib.exercises.visible import check

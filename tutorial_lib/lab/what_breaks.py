@@ -1,13 +1,12 @@
-"""What breaks if…: one short fine-tuning recipe whose every choice is a switch, so that exactly one can be turned at a time.
+"""What breaks if…: every choice of a short fine-tuning as a switch, and what each mistake costs.
 
-The recipe is plain PyTorch, since several of the mistakes can't be made with ``Trainer`` any more. Its switches stand in a ``Recipe``; all
-defaults are right, a variant changes one.
+The training itself stands in notebook 10, as plain PyTorch: several of the mistakes can't be made
+with ``Trainer`` any more.
 """
 
 import math
 import random
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -15,38 +14,32 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tutorial_lib.evaluation import is_exact, stopping_rate
-from tutorial_lib.fast import answer_loss, fuse, keep_freed_memory, multiplies_bfloat16
-from tutorial_lib.formatting import (
-    IGNORE_INDEX,
-    MAX_LENGTH,
-    RESPONSE_PREFIX,
-    encode_prompt,
-    format_prompt,
-)
+from tutorial_lib.fast import keep_freed_memory
+from tutorial_lib.formatting import MAX_LENGTH, RESPONSE_PREFIX, format_prompt
 from tutorial_lib.inference import Answer
-from tutorial_lib.models import load_model
 
 CLEAR_HARM, SMALL_HARM = 0.10, 0.03  # loss of exact match or of the stopping rate, as shares
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that can be done wrong, done right.
+class Choices:
+    """Everything that can be done wrong; the defaults are right.
 
     Attributes:
         mask_prompt: whether the prompt's labels are -100.
         end_token: whether the end-of-sequence token follows the answer in training.
-        max_length: tokens a row is cut at.
-        padding: ``"ignored"`` labels padding -100; ``"learnt"`` leaves the padding id as its label; ``"end token"`` pads with the
-            end-of-sequence token and then masks by value, so that the true end is masked too.
-        dead_rows: rows with a prompt that fills ``max_length`` are trained on instead of left out.
-        micro_batches: into how many parts a step's rows are divided, each averaged by itself if more than one.
+        max_length: tokens at which an example is cut.
+        padding: ``"ignored"`` labels padding -100; ``"learnt"`` leaves the padding id as its
+            label; ``"end token"`` pads with the end-of-sequence token and then masks by value,
+            so that the true end is masked too.
+        dead_rows: train on rows whose prompt fills ``max_length``.
+        micro_batches: parts of a step, each averaged by itself if there are several.
         learning_rate: of AdamW, decayed linearly to 0.
         dtype: of the weights.
-        response_prefix: what the prompt ends with when the model is asked; training uses the article's.
-        ask_padding_side: the side on which prompts of a batch are filled up when the model is asked.
-        ask_attention_mask: whether the model is told which of them is padding.
+        response_prefix: what the prompt ends with in a question; training uses the article's.
+        ask_padding_side: the side on which the prompts of questions are padded.
+        ask_attention_mask: whether questions come with a mask of their padding.
     """
 
     mask_prompt: bool = True
@@ -63,40 +56,44 @@ class Recipe:
 
     @property
     def changes(self) -> str:
-        """What differs from the recipe that is right, e.g. ``"mask_prompt=False"``."""
-        right = Recipe()
-        return ", ".join(
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in fields(self)
-            if getattr(self, f.name) != getattr(right, f.name)
-        )
+        """What differs from the right choices, e.g. ``"mask_prompt=False"``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        right = Choices()
+        return ", ".join(f"{n}={v!r}" for n, v in values.items() if v != getattr(right, n))
 
     @property
-    def training_part(self) -> "Recipe":
-        """The same training, asked in the right way: recipes with the same training part share one model."""
-        right = Recipe()
-        asked = ("response_prefix", "ask_padding_side", "ask_attention_mask")
-        return replace(self, **{name: getattr(right, name) for name in asked})
+    def training_part(self) -> "Choices":
+        """The same training with the right questions: equal parts share one trained model."""
+        right = Choices()
+        return replace(
+            self,
+            response_prefix=right.response_prefix,
+            ask_padding_side=right.ask_padding_side,
+            ask_attention_mask=right.ask_attention_mask,
+        )
 
 
-VARIANTS: Mapping[str, Recipe] = {
-    "nothing changed": Recipe(),
-    "no label mask": Recipe(mask_prompt=False),
-    "no end token": Recipe(end_token=False),
-    "end token cut off": Recipe(max_length=26),
-    "padding is learnt": Recipe(padding="learnt"),
-    "padding is the end token": Recipe(padding="end token"),
-    "rows without a label": Recipe(dead_rows=True),
-    "mean of means": Recipe(micro_batches=4),
-    "learning rate × 100": Recipe(learning_rate=8e-2),
-    "learning rate ÷ 100": Recipe(learning_rate=8e-6),
-    "float32, small learning rate": Recipe(learning_rate=2e-4),
-    "bfloat16, small learning rate": Recipe(learning_rate=2e-4, dtype=torch.bfloat16),
-    "float16 weights": Recipe(dtype=torch.float16),
-    "asked one space short": Recipe(response_prefix=RESPONSE_PREFIX.rstrip(" ")),
-    "asked with right padding": Recipe(ask_padding_side="right"),
-    "asked without a mask": Recipe(ask_attention_mask=False),
+VARIANTS: Mapping[str, Choices] = {
+    "nothing changed": Choices(),
+    "no label mask": Choices(mask_prompt=False),
+    "no end token": Choices(end_token=False),
+    "end token cut off": Choices(max_length=26),
+    "padding is learnt": Choices(padding="learnt"),
+    "padding is the end token": Choices(padding="end token"),
+    "rows without a label": Choices(dead_rows=True),
+    "mean of means": Choices(micro_batches=4),
+    "learning rate × 100": Choices(learning_rate=8e-2),
+    "learning rate ÷ 100": Choices(learning_rate=8e-6),
+    "float32, small learning rate": Choices(learning_rate=2e-4),
+    "bfloat16, small learning rate": Choices(learning_rate=2e-4, dtype=torch.bfloat16),
+    "float16 weights": Choices(dtype=torch.float16),
+    "asked one space short": Choices(response_prefix=RESPONSE_PREFIX.rstrip(" ")),
+    "asked with right padding": Choices(ask_padding_side="right"),
+    "asked without a mask": Choices(ask_attention_mask=False),
 }
+
+# choices, rows -> the trained model and the loss of each step
+Train = Callable[[Choices, Sequence[Row]], tuple[PreTrainedModel, list[float]]]
 
 
 @dataclass(frozen=True)
@@ -106,17 +103,15 @@ class Outcome:
     Attributes:
         exact_match: share of the questions answered exactly, from 0 to 1.
         stopping_rate: share of the answers that ended by themselves, from 0 to 1.
-        loss: mean of the last 20 steps whose loss was a number (nats a supervised token); nan if the weights are no numbers.
-        lost_steps: steps whose loss was no number.
-        seconds: of training and asking.
-        answers: one a question.
+        loss: mean of the last 20 finite steps (nats per supervised token); nan if weights are nan.
+        lost_steps: steps whose loss was not finite.
+        answers: one per question.
     """
 
     exact_match: float
     stopping_rate: float
     loss: float
     lost_steps: int
-    seconds: float
     answers: tuple[str, ...]
 
     def harm(self, right: "Outcome") -> str:
@@ -127,91 +122,14 @@ class Outcome:
         return "small" if lost > SMALL_HARM else "none measured"
 
 
-def encode(
-    row: Row, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[int], list[int]]:
-    """Return ``input_ids`` and ``labels`` of a row, equally long."""
-    prompt_ids = encode_prompt(row["instruction"], row["input"], tokenizer)
-    response_ids = (
-        tokenizer(row["output"], add_special_tokens=False)["input_ids"]
-        + [tokenizer.eos_token_id] * recipe.end_token
-    )
-    prompt_labels = [IGNORE_INDEX] * len(prompt_ids) if recipe.mask_prompt else prompt_ids
-    return (prompt_ids + response_ids)[: recipe.max_length], (prompt_labels + response_ids)[
-        : recipe.max_length
-    ]
-
-
-def collate(
-    encoded: Sequence[tuple[list[int], list[int]]],
-    recipe: Recipe,
-    tokenizer: PreTrainedTokenizerBase,
-) -> dict[str, torch.Tensor]:
-    """Fill the rows up on the left; return int64 tensors of shape (rows, longest): ``input_ids``, ``attention_mask``, ``labels``."""
-    width = max(len(ids) for ids, _ in encoded)
-    pad = tokenizer.eos_token_id if recipe.padding == "end token" else tokenizer.pad_token_id
-    pad_label = tokenizer.pad_token_id if recipe.padding == "learnt" else IGNORE_INDEX
-    batch = {
-        "input_ids": torch.tensor([[pad] * (width - len(ids)) + ids for ids, _ in encoded]),
-        "attention_mask": torch.tensor(
-            [[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in encoded]
-        ),
-        "labels": torch.tensor(
-            [[pad_label] * (width - len(labels)) + labels for _, labels in encoded]
-        ),
-    }
-    if recipe.padding == "end token":
-        batch["labels"][batch["input_ids"] == pad] = (
-            IGNORE_INDEX  # masks the end of every answer as well
-        )
-    return batch
-
-
-def train(
-    recipe: Recipe,
-    rows: Sequence[Row],
-    tokenizer: PreTrainedTokenizerBase,
-    base: str,
-    *,
-    batch_size: int = 8,
-    seed: int = 42,
-) -> tuple[PreTrainedModel, list[float]]:
-    """Fine-tune a fresh copy of `base` for one epoch; return the model and each step's loss.
-
-    Stops when the weights are no numbers.
-    """
-    torch.manual_seed(seed)
-    model = fuse(
-        load_model(base, dtype=recipe.dtype)
-    ).train()  # the same function in fewer operations
-    keep_freed_memory()
-    encoded = [encode(row, recipe, tokenizer) for row in rows]
-    if not recipe.dead_rows:
-        encoded = [row for row in encoded if any(label != IGNORE_INDEX for label in row[1])]
-    steps = list(_steps(encoded, batch_size, seed))
-    # One operation instead of ten; but it computes in float32, and would hide what other weights lose.
-    fused = recipe.dtype == torch.float32
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, fused=fused)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(steps))
-    low = recipe.dtype == torch.float32 and multiplies_bfloat16()
-    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=low)
-    losses = []
-    for step in steps:
-        size = math.ceil(len(step) / recipe.micro_batches)
-        parts = [step[i : i + size] for i in range(0, len(step), size)]
-        losses.append(0.0)
-        for part in parts:
-            with autocast:  # products in bfloat16, weights in float32
-                loss = answer_loss(model, collate(part, recipe, tokenizer)) / len(parts)
-            loss.backward()
-            losses[-1] += loss.item()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        if not math.isfinite(losses[-1]) and is_broken(model):
-            break
-    return model.eval(), losses
+def batches_of_similar_length(examples: Sequence, batch_size: int, seed: int) -> list[list]:
+    """Return each example (ids, labels) once, in batches of similar length, in random order."""
+    rng = random.Random(seed)
+    shuffled = rng.sample(list(examples), len(examples))
+    ordered = sorted(shuffled, key=lambda example: len(example[0]))
+    batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+    rng.shuffle(batches)
+    return batches
 
 
 def is_broken(model: PreTrainedModel) -> bool:
@@ -222,29 +140,25 @@ def is_broken(model: PreTrainedModel) -> bool:
 @torch.inference_mode()
 def ask(
     model: PreTrainedModel,
-    recipe: Recipe,
+    choices: Choices,
     rows: Sequence[Row],
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_new_tokens: int = 32,
 ) -> list[Answer]:
-    """Answer each row greedily, 50 at a time."""
+    """Answer each row greedily, 50 per batch."""
     answers = []
     for start in range(0, len(rows), 50):
-        prompts = [
-            format_prompt(row["instruction"], row["input"]) for row in rows[start : start + 50]
-        ]
-        texts = [
-            prompt.removesuffix(RESPONSE_PREFIX) + recipe.response_prefix for prompt in prompts
-        ]
+        chunk = rows[start : start + 50]
+        prompts = [format_prompt(row["instruction"], row["input"]) for row in chunk]
         inputs = tokenizer(
-            texts,
+            [p.removesuffix(RESPONSE_PREFIX) + choices.response_prefix for p in prompts],
             padding=True,
-            padding_side=recipe.ask_padding_side,
+            padding_side=choices.ask_padding_side,
             add_special_tokens=False,
             return_tensors="pt",
         )
-        if not recipe.ask_attention_mask:
+        if not choices.ask_attention_mask:
             inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
         output = model.generate(
             **inputs,
@@ -253,71 +167,55 @@ def ask(
             pad_token_id=tokenizer.pad_token_id,
         )
         for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
-            end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else None
-            answers.append(
-                Answer(
-                    tokenizer.decode(ids[:end], skip_special_tokens=True).strip(),
-                    stopped=end is not None,
-                )
-            )
+            stopped = tokenizer.eos_token_id in ids
+            ids = ids[: ids.index(tokenizer.eos_token_id)] if stopped else ids
+            text = tokenizer.decode(ids, skip_special_tokens=True).strip()
+            answers.append(Answer(text, stopped))
     return answers
 
 
 def measure(
-    recipe: Recipe,
+    choices: Choices,
     model: PreTrainedModel,
     losses: Sequence[float],
     questions: Sequence[Row],
     tokenizer: PreTrainedTokenizerBase,
 ) -> Outcome:
-    """Ask the questions and put figures on the answers. A model with nan weights answers nothing."""
-    start = time.perf_counter()
+    """Ask the questions and count; a model with nan weights answers nothing."""
     broken = is_broken(model)
-    answers = (
-        [Answer("", stopped=False)] * len(questions)
-        if broken
-        else ask(model.float(), recipe, questions, tokenizer)
-    )
-    right = sum(
-        is_exact(row["output"], given) for row, given in zip(questions, answers, strict=True)
-    )
+    if broken:
+        answers = [Answer("", stopped=False)] * len(questions)
+    else:
+        answers = ask(model.float(), choices, questions, tokenizer)
+    exact = [is_exact(row["output"], a) for row, a in zip(questions, answers, strict=True)]
     last = [loss for loss in losses if math.isfinite(loss)][-20:]
     return Outcome(
-        exact_match=right / len(questions),
+        exact_match=sum(exact) / len(questions),
         stopping_rate=stopping_rate(answers),
         loss=math.nan if broken else sum(last) / len(last),
         lost_steps=sum(not math.isfinite(loss) for loss in losses),
-        seconds=time.perf_counter() - start,
-        answers=tuple(given.text for given in answers),
+        answers=tuple(answer.text for answer in answers),
     )
 
 
 def run_variants(
     names: Sequence[str],
+    train: Train,
     rows: Sequence[Row],
     questions: Sequence[Row],
     tokenizer: PreTrainedTokenizerBase,
-    base: str,
-    *,
-    seed: int = 42,
 ) -> Iterator[tuple[str, Outcome]]:
-    """Yield the outcome of each variant as soon as it is there; variants that differ only in how the model is asked share one training."""
-    trained: dict[Recipe, tuple[PreTrainedModel, list[float]]] = {}
+    """Yield the outcome of each variant when it is there.
+
+    Variants that differ only in how the model is asked share one call of `train`.
+    """
+    keep_freed_memory()
+    trained: dict[Choices, tuple[PreTrainedModel, list[float]]] = {}
     for name in names:
-        recipe, start = VARIANTS[name], time.perf_counter()
-        if recipe.training_part not in trained:
-            if recipe.training_part != Recipe() and Recipe() in trained:
-                trained = {Recipe(): trained[Recipe()]}  # only the right one is asked again
-            trained[recipe.training_part] = train(recipe, rows, tokenizer, base, seed=seed)
-        outcome = measure(recipe, *trained[recipe.training_part], questions, tokenizer)
-        yield name, replace(outcome, seconds=time.perf_counter() - start)
-
-
-def _steps(encoded: Sequence, batch_size: int, seed: int) -> Iterator[list]:
-    """Batches of rows of like length, in random order, each row once."""
-    rng = random.Random(seed)
-    shuffled = rng.sample(list(encoded), len(encoded))
-    ordered = sorted(shuffled, key=lambda row: len(row[0]))
-    batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
-    rng.shuffle(batches)
-    yield from batches
+        choices = VARIANTS[name]
+        part = choices.training_part
+        if part not in trained:
+            # Only the right model is asked again: the others need not be kept.
+            trained = {key: value for key, value in trained.items() if key == Choices()}
+            trained[part] = train(choices, rows)
+        yield name, measure(choices, *trained[part], questions, tokenizer)

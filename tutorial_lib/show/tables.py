@@ -1,4 +1,4 @@
-"""One way to write an HTML table: answers in a notebook, the doctor's findings, a student's feedback."""
+"""One way to write an HTML table: answers, the doctor's findings, a student's feedback."""
 
 import html
 from collections.abc import Sequence

@@ -1,6 +1,5 @@
-"""What the interactive views show, as plain functions: the same picture or table without a front end, in an export, in a test."""
+"""What each widget shows, as a plain function: the same without a front end, or in a test."""
 
-import html
 import random
 from collections.abc import Mapping, Sequence
 
@@ -10,19 +9,20 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedToke
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from tutorial_lib.evaluation import token_losses
-from tutorial_lib.formatting import EncodedExample, encode_example, format_prompt
+from tutorial_lib.formatting import IGNORE_INDEX, EncodedExample, encode_example, format_prompt
 from tutorial_lib.inference import Answer, answer, next_token_probabilities
-from tutorial_lib.memory import (
+from tutorial_lib.scaling.shapes import SHAPES
+from tutorial_lib.scaling.step_memory import (
     CARDS,
     GIB,
     PRECISIONS,
-    SHAPES,
     Step,
     fixed_memory,
     plan_training_memory,
     sharded,
 )
 from tutorial_lib.show.plots import plot_batches, plot_memory, plot_next_tokens, plot_roles
+from tutorial_lib.show.tables import html_table
 
 TEMPLATES: Mapping[str, str] = {
     "the article's": "Human: {question}\n\nAssistant: ",
@@ -31,7 +31,9 @@ TEMPLATES: Mapping[str, str] = {
     "question only": "{question}\n",
 }
 SAMPLINGS = ("as they come", "random", "sorted by length", "grouped by length")
-WHOLE_ROW = 1_000_000  # tokens; longer than any row
+# What the article says that each of its sizes takes (GB, of 10^9 bytes).
+ARTICLES_GIGABYTES: Mapping[str, float] = {"0.8 B": 18, "8 B": 180, "80 B": 1_800}
+NO_CUT = 1_000_000  # tokens; longer than any example
 
 
 def mask_microscope(
@@ -44,7 +46,7 @@ def mask_microscope(
     max_length: int = 64,
     template: str = "the article's",
 ) -> Figure:
-    """Show a row token by token: id, label, the loss of each token for each model, and what `max_length` cuts off.
+    """Show a row token by token: id, label, loss for each model, and what the cut takes away.
 
     Args:
         tokenizer: must have an ``eos_token``.
@@ -52,23 +54,21 @@ def mask_microscope(
         instruction: a column of the row, as are `input` and `output`.
         input: may be empty.
         output: the answer to learn; not empty.
-        max_length: tokens the row is cut at.
+        max_length: tokens at which the example is cut.
         template: a key of TEMPLATES.
 
     Raises:
         RowError: the output is empty.
-        NoSupervisedTokenError: the prompt leaves no room for a single token of the answer.
+        NoSupervisedTokenError: the prompt leaves no room for a token of the answer.
     """
     row = {"instruction": instruction, "input": input, "output": output}
     prompt = TEMPLATES[template].format(question=f"{instruction}\n{input}".strip())
-    whole = encode_example(row, tokenizer, WHOLE_ROW, prompt=prompt)
+    whole = encode_example(row, tokenizer, NO_CUT, prompt=prompt)
     example = encode_example(row, tokenizer, max_length, prompt=prompt)
     kept, length = len(example["input_ids"]), len(whole["input_ids"])
-    losses = {
-        name: token_losses(model, example) + [torch.nan] * (length - kept)
-        for name, model in models.items()
-    }
-    supervised = sum(label != -100 for label in example["labels"])
+    padding = [torch.nan] * (length - kept)
+    losses = {name: token_losses(model, example) + padding for name, model in models.items()}
+    supervised = sum(label != IGNORE_INDEX for label in example["labels"])
     title = f"{supervised} of {kept} tokens carry loss"
     if losses:
         means = {name: torch.tensor(values).nanmean().item() for name, values in losses.items()}
@@ -76,7 +76,7 @@ def mask_microscope(
     if length > kept:
         title += f"; {length - kept} cut off, </s> among them"
     return plot_roles(
-        [readable(tokenizer, i) for i in whole["input_ids"]],
+        [token_text(tokenizer, i) for i in whole["input_ids"]],
         whole["labels"],
         tokenizer.eos_token_id,
         title,
@@ -96,15 +96,16 @@ def batch_builder(
     sampling: str = "as they come",
     seed: int = 0,
 ) -> Figure:
-    """Show which cells of a batch are padding, and how much padding all batches together have.
+    """Show which cells of a batch are padding, and how much padding all batches have together.
 
     Args:
-        rows: encoded rows.
+        rows: encoded examples.
         tokenizer: its padding token fills the batch.
-        number: which batch to show, from 1; one that is too large shows the last.
-        batch_size: rows a batch.
+        number: which batch, from 1; one that is too large shows the last.
+        batch_size: rows per batch.
         padding_side: ``"left"`` or ``"right"``.
-        sampling: one of SAMPLINGS. ``"grouped by length"`` is Trainer's own: random, but rows of like length go together.
+        sampling: one of SAMPLINGS. ``"grouped by length"`` is Trainer's own: random, but rows of
+            similar length go together.
         seed: of the random orders.
     """
     lengths = [len(row["input_ids"]) for row in rows]
@@ -112,20 +113,14 @@ def batch_builder(
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     cells = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     number = min(number, len(batches))
-    own = tokenizer.padding_side
-    tokenizer.padding_side = padding_side
+    before, tokenizer.padding_side = tokenizer.padding_side, padding_side
     try:
         batch = DataCollatorForSeq2Seq(tokenizer)([dict(rows[i]) for i in batches[number - 1]])
     finally:
-        tokenizer.padding_side = own
+        tokenizer.padding_side = before
     share = 1 - sum(lengths) / cells
-    return plot_batches(
-        {
-            f"{sampling}, {share:.0%} padding in all; batch {number} of {len(batches)}": batch[
-                "attention_mask"
-            ]
-        }
-    )
+    name = f"{sampling}, {share:.0%} padding in all; batch {number} of {len(batches)}"
+    return plot_batches({name: batch["attention_mask"]})
 
 
 def batch_order(lengths: Sequence[int], sampling: str, batch_size: int, seed: int) -> list[int]:
@@ -142,9 +137,8 @@ def batch_order(lengths: Sequence[int], sampling: str, batch_size: int, seed: in
     if sampling == "sorted by length":
         return sorted(indices, key=lambda i: lengths[i])
     if sampling == "grouped by length":
-        return get_length_grouped_indices(
-            list(lengths), batch_size, generator=torch.Generator().manual_seed(seed)
-        )
+        generator = torch.Generator().manual_seed(seed)
+        return get_length_grouped_indices(list(lengths), batch_size, generator=generator)
     raise ValueError(f"sampling {sampling!r} is not known: choose one of {', '.join(SAMPLINGS)}")
 
 
@@ -160,83 +154,55 @@ def sampling_playground(
     seed: int = 0,
     samples: int = 5,
 ) -> list[Figure | str]:
-    """Show the next token's probabilities as the model gives them and as they are drawn from, and a few sampled answers.
+    """Show the next token's probabilities before and after the settings, and sampled answers.
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer.
+        tokenizer: the model's.
         question: asked with the prompt of training.
-        so_far: how the answer begins; the next token follows it. The sampled answers begin afresh.
+        so_far: how the answer begins; the next token follows it. The samples begin afresh.
         temperature: above 0.
         top_k: 0 keeps all tokens.
         top_p: 1 keeps all tokens.
-        seed: of the drawing.
-        samples: how many answers to draw.
+        seed: of the samples.
+        samples: how many answers to sample.
 
     Returns:
-        The picture, and the answers as HTML.
+        The figure, and the answers as HTML.
     """
     prompt = format_prompt(question) + so_far
+    settings = {"temperature": float(temperature), "top_k": top_k, "top_p": float(top_p)}
     plain = next_token_probabilities(model, tokenizer, prompt)
-    drawn = next_token_probabilities(
-        model, tokenizer, prompt, temperature=temperature, top_k=top_k, top_p=top_p
-    )
-    shown = plain.topk(8).indices.tolist()
-    possible, likeliest = int((drawn > 1e-4).sum()), int(drawn.argmax())
-    panels = {"as the model says": plain, "as it is drawn": drawn}
-    picture = plot_next_tokens(
-        {
-            name: {readable(tokenizer, i): float(shares[i]) for i in shown}
-            for name, shares in panels.items()
-        },
-        f"{possible} tokens can come next (above 0.01 %); “{readable(tokenizer, likeliest)}” with {drawn[likeliest]:.1%}",
-    )
-    with (
-        torch.random.fork_rng()
-    ):  # answering draws random numbers even when it is greedy: the pipeline's data loader does
+    filtered = next_token_probabilities(model, tokenizer, prompt, **settings)
+    top = {i: token_text(tokenizer, i) for i in plain.topk(8).indices.tolist()}
+    bars = {
+        name: {text: float(probabilities[i]) for i, text in top.items()}
+        for name, probabilities in {"before the settings": plain, "with them": filtered}.items()
+    }
+    possible, first = int((filtered > 1e-4).sum()), int(filtered.argmax())
+    best = f"“{token_text(tokenizer, first)}” with {filtered[first]:.1%}"
+    figure = plot_next_tokens(bars, f"{possible} tokens can come next (above 0.01 %); {best}")
+    limits = {"max_new_tokens": 40, "progress": False}
+    with torch.random.fork_rng():  # even greedy answering draws: the pipeline's data loader does
         torch.manual_seed(seed)
-        options = {
-            "do_sample": True,
-            "temperature": float(temperature),
-            "top_k": top_k,
-            "top_p": float(top_p),
-        }
-        answers = answer([question], model, tokenizer, max_new_tokens=40, progress=False)
-        answers += answer(
-            [question] * samples, model, tokenizer, max_new_tokens=40, progress=False, **options
-        )
+        answers = answer([question], model, tokenizer, **limits)
+        options = {"do_sample": True, **settings, **limits}
+        answers += answer([question] * samples, model, tokenizer, **options)
     names = ["greedy", *(f"sample {number}" for number in range(1, samples + 1))]
-    return [
-        picture,
-        html_table(
-            ["", "answer"],
-            [[name, said(given)] for name, given in zip(names, answers, strict=True)],
-        ),
-    ]
+    rows = [[name, answer_text(each)] for name, each in zip(names, answers, strict=True)]
+    return [figure, html_table(["", "answer"], rows)]
 
 
 def memory_planner(
     models: Mapping[str, int], *, precision: str = "float32", optimizer: str = "AdamW"
 ) -> Figure:
-    """Show weights, gradients and optimizer states of models (name -> number of parameters) against graphics cards."""
-    bars = {
-        name: fixed_memory(parameters, precision, optimizer) for name, parameters in models.items()
-    }
-    totals = {name: sum(bar.values()) / 2**30 for name, bar in bars.items()}
+    """Show weights, gradients and states of models (name -> parameters) against graphics cards."""
+    bars = {name: fixed_memory(count, precision, optimizer) for name, count in models.items()}
+    totals = {name: sum(bar.values()) / GIB for name, bar in bars.items()}
     largest = max(totals, key=totals.__getitem__)
-    card = next(
-        (f"fits a card of {card} GB" for card in CARDS if card > totals[largest]),
-        f"fits no single card of {CARDS[-1]} GB",
-    )
-    return plot_memory(
-        bars,
-        CARDS,
-        f"{largest} takes {totals[largest]:,.3g} GiB before any activation, {card}\n({optimizer}, {precision})",
-    )
-
-
-# What the article says that each of its sizes takes (GB, of 10^9 bytes).
-ARTICLES_GIGABYTES: Mapping[str, float] = {"0.8 B": 18, "8 B": 180, "80 B": 1_800}
+    fit = _fit(totals[largest], f"fits no single card of {CARDS[-1]} GB")
+    title = f"{largest} takes {totals[largest]:,.3g} GiB before any activation, {fit}"
+    return plot_memory(bars, CARDS, f"{title}\n({optimizer}, {precision})")
 
 
 def training_planner(
@@ -252,59 +218,37 @@ def training_planner(
     stage: int = 0,
     devices: int = 1,
 ) -> Figure:
-    """Show what a whole training step takes on each device, by part, against graphics cards and the article's figure.
+    """Show what a training step takes on each device, by part, against cards and the article.
 
     Args:
-        model: a key of ``memory.SHAPES``.
-        batch: rows a device and forward pass.
-        length: tokens a row.
-        accumulation: forward passes an optimizer step; 1 where gradients are released.
-        precision: a key of ``memory.PRECISIONS``.
-        optimizer: a key of ``memory.OPTIMIZERS``.
-        released: gradients are used and let go in the backward pass.
+        model: a key of ``shapes.SHAPES``.
+        batch: see ``step_memory.Step``, as for the next six.
+        length: tokens per row.
+        accumulation: forward passes per optimizer step; 1 where gradients are released.
+        precision: a key of ``step_memory.PRECISIONS``.
+        optimizer: a key of ``step_memory.OPTIMIZERS``.
+        released: gradients are applied and freed in the backward pass.
         checkpointing: activations are computed twice instead of kept.
         stage: of ZeRO, 0 to 3.
         devices: over which it shards.
     """
-    step = Step(
-        batch,
-        length,
-        precision,
-        optimizer,
-        checkpointing=checkpointing,
-        released=released,
-        accumulation=accumulation,
-    )
-    shape = SHAPES[model]
-    weight = PRECISIONS[precision].weight
-    whole = plan_training_memory(shape, step)
-    # In stage 3 a layer is gathered while the next one is on its way, and the embedding stays gathered.
-    each = sharded(
-        whole,
-        devices,
-        stage,
-        gathered=weight * (2 * shape.layer_parameters + shape.other_parameters),
-    )
-    peak = each.pop("peak") / GIB
-    card = next(
-        (f"fits a card of {card} GB" for card in CARDS if card > peak),
-        f"fits no card of {CARDS[-1]} GB",
-    )
-    many = f"each of {devices} devices, ZeRO {stage}" if devices > 1 else "one device"
+    ways = {"checkpointing": checkpointing, "released": released, "accumulation": accumulation}
+    step = Step(batch, length, precision, optimizer, **ways)
+    shape, weight = SHAPES[model], PRECISIONS[precision]
+    # In stage 3 a layer is gathered while the next is on its way, and the embedding stays whole.
+    gathered = weight * (2 * shape.layer_parameters + shape.other_parameters)
+    parts = sharded(plan_training_memory(shape, step), devices, stage, gathered=gathered)
+    peak = parts.pop("peak") / GIB
+    where = f"each of {devices} devices, ZeRO {stage}" if devices > 1 else "one device"
     idle = f", on which ZeRO {stage} has nothing to share" if stage and devices == 1 else ""
-    bars = {f"{model}\n{many}": each}
-    together = ARTICLES_GIGABYTES[model] * 1e9 / GIB / devices
-    how = f"{accumulation} × {batch} × {length} tokens a step, {optimizer}, {precision}"
-    title = f"{model} takes {peak:,.3g} GiB on {many}{idle}, {card}\n({how}{', checkpointing' * checkpointing}{', released' * released})"
-    return plot_memory(
-        bars,
-        CARDS,
-        title,
-        marks={
-            f"the article: {ARTICLES_GIGABYTES[model]:,} GB"
-            + (" / devices" * (devices > 1)): together
-        },
-    )
+    fit = _fit(peak, f"fits no card of {CARDS[-1]} GB")
+    how = f"{accumulation} × {batch} × {length} tokens per step, {optimizer}, {precision}"
+    how += ", checkpointing" * checkpointing + ", released" * released
+    title = f"{model} takes {peak:,.3g} GiB on {where}{idle}, {fit}\n({how})"
+    gigabytes = ARTICLES_GIGABYTES[model]
+    mark = f"the article: {gigabytes:,} GB" + (" / devices" if devices > 1 else "")
+    marks = {mark: gigabytes * 1e9 / GIB / devices}
+    return plot_memory({f"{model}\n{where}": parts}, CARDS, title, marks=marks)
 
 
 def chat(
@@ -314,41 +258,22 @@ def chat(
     question: str,
     max_new_tokens: int = 48,
 ) -> str:
-    """Return a table (HTML) of what each model (name -> model) answers, greedily; "…" where it does not stop by itself."""
-    answers = [
-        answer([question], model, tokenizer, max_new_tokens=max_new_tokens, progress=False)[0]
-        for model in models.values()
-    ]
-    return html_table(list(models), [list(map(said, answers))])
+    """Return an HTML table of what each model (name -> model) answers, greedily."""
+    limits = {"max_new_tokens": max_new_tokens, "progress": False}
+    answers = [answer([question], model, tokenizer, **limits)[0] for model in models.values()]
+    return html_table(list(models), [list(map(answer_text, answers))])
 
 
-def said(given: Answer) -> str:
-    """Return an answer as it is shown: "…" where the model did not stop by itself."""
-    return given.text.strip() + ("" if given.stopped else " …")
+def answer_text(answer: Answer) -> str:
+    """Return an answer as it is shown: "…" follows if the model did not stop by itself."""
+    return answer.text.strip() + ("" if answer.stopped else " …")
 
 
-def readable(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
-    """Return a token as text in which white space can be seen, and ``‹byte›`` for a part of a character."""
-    return (
-        tokenizer.decode([token_id])
-        .replace("\n", "⏎")
-        .replace(" ", "·")
-        .replace("\ufffd", "‹byte›")
-    )
+def token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+    """Return a token with visible white space, and ``‹byte›`` for a part of a character."""
+    text = tokenizer.decode([token_id])
+    return text.replace("\n", "⏎").replace(" ", "·").replace("\ufffd", "‹byte›")
 
 
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as HTML; every text is escaped, line breaks are kept."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        style = ' style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
-        return (
-            "<tr>"
-            + "".join(
-                f"<{tag}{style}>{html.escape(cell).replace(chr(10), '<br>')}</{tag}>"
-                for cell in cells
-            )
-            + "</tr>"
-        )
-
-    return "<table>" + line("th", header) + "".join(line("td", row) for row in rows) + "</table>"
+def _fit(gibibytes: float, otherwise: str) -> str:
+    return next((f"fits a card of {card} GB" for card in CARDS if card > gibibytes), otherwise)

@@ -1,1 +1,1 @@
-"""TinyWorld: a small closed world of true facts, the text and questions made from it, and a base model that knows it."""
+"""TinyWorld: a small closed world of true facts, text and questions about it, and a base model."""

@@ -1,220 +1,162 @@
 """The text that the base model is pre-trained on: statements of facts, never a question.
 
-A fact is said in many wordings, in shuffled order, among facts of its own entity and of others. That variety is not decoration: a fact that
-is always said in one wording and one order can later not be drawn out by a question (Allen-Zhu and Li, "Physics of Language Models, Part
-3.1", arXiv 2309.14316). Lists that are said twice, with made-up names among them, teach what every answer needs besides knowledge: to
-say a name again that was read a moment ago.
+A fact appears in many wordings, in shuffled order, among facts of its own entity and of others. The
+variety matters: fine-tuning can't make a model answer from a fact that it has always read in one
+wording and one order (Allen-Zhu and Li, "Physics of Language Models, Part 3.1", arXiv 2309.14316).
+Lists that repeat their names, some of them made up, teach to copy a name from the context, which
+every answer needs as well.
 """
 
 import random
-from collections.abc import Callable, Sequence
-from math import gcd
+from collections.abc import Sequence
 from typing import Literal
 
+from tutorial_lib.tinyworld.draw import Draw
 from tutorial_lib.tinyworld.facts import LANGUAGES, Entity, Language
-from tutorial_lib.tinyworld.wordings import (
-    corpus_wordings,
-    fill,
-    kind_name,
-    kind_with_article,
-    relation_wordings,
-    shared_wordings,
-    statement,
-    talk_statements,
-)
+from tutorial_lib.tinyworld.wordings import fill, kind_names, templates, wordings_of
 
 PASSAGES_PER_ENTITY = 80  # in each language
-# Passages that tell no fact, in each language, as a share of those that do.
-LIST_SHARE, NUMBER_SHARE, TALK_SHARE = 0.12, 0.08, 0.04
-NEWLINE_SHARE = 0.2  # of the passages have one sentence a line
-MADE_UP_SHARE = 0.3  # of the names in lists belong to nothing
+# Passages without a fact, in each language, per passage with facts; a method of _Passages each.
+SHARES = {"list": 0.12, "arithmetic": 0.08, "talk": 0.04}
+NEWLINE_SHARE = 0.2  # of the passages have one sentence per line
+MADE_UP_SHARE = 0.3  # of the names in lists
 
-Said = Literal["many-ways", "once"]
+Variety = Literal["many", "one"]  # how many wordings a fact has
 
 
 def build_corpus(
     entities: Sequence[Entity],
     seed: int,
     passages_per_entity: int = PASSAGES_PER_ENTITY,
-    said: Said = "many-ways",
+    wordings: Variety = "many",
 ) -> list[dict[str, str]]:
     """Return the pre-training passages in shuffled order.
 
     Args:
-        entities: all appear, whatever split they fall into later: the base model is to know every fact.
-        seed: of every choice of wording and order.
+        entities: all appear, those of the held-out split too: the base model shall know every fact.
+        seed: fixes every choice of wording and order.
         passages_per_entity: in each language.
-        said: ``"once"`` is for an experiment: an entity's passages are all the same text (``passage_said_once``); passages that tell no
-            fact are as ever.
+        wordings: ``"one"`` is for an experiment: all passages about an entity are the same text
+            (``fixed_passage``). Passages without a fact vary as before.
 
     Returns:
-        Dicts with ``text``, ``language`` ("zh" or "en") and ``entity`` (the id of the entity that it is about, or "" where it is about
-        several or none).
+        Dicts with ``text``, ``language`` ("zh" or "en") and ``entity`` (the id of the one entity
+        that the text is about, else "").
     """
     rng = random.Random(f"corpus-{seed}")
-    rows = []
+    passages = []  # (text, language, entity)
     for language in LANGUAGES:
+        draw = _Passages(entities, language, rng)
         for entity in entities:
             for _ in range(passages_per_entity):
-                tell = (
-                    _always_the_same
-                    if said == "once"
-                    else rng.choices([_plain, _sheet, _retold, _mixed], weights=[4, 2, 2, 2])[0]
-                )
-                text = tell(entity, entities, language, rng)
-                rows.append(
-                    {
-                        "text": text,
-                        "language": language,
-                        "entity": "" if tell is _mixed else entity.id,
-                    }
-                )
-        told = len(entities) * passages_per_entity
-        for make, share in [(_list, LIST_SHARE), (_numbers, NUMBER_SHARE), (_talk, TALK_SHARE)]:
-            rows += [
-                {"text": make(entities, language, rng), "language": language, "entity": ""}
-                for _ in range(int(told * share))
-            ]
-    rng.shuffle(rows)
-    return rows
+                if wordings == "one":
+                    text, about = fixed_passage(entity, language), entity.id
+                else:
+                    text, about = draw.about(entity)
+                passages.append((text, language, about))
+        count = len(entities) * passages_per_entity
+        for kind, share in SHARES.items():
+            draw_text = getattr(draw, kind)
+            passages += [(draw_text(), language, "") for _ in range(int(count * share))]
+    rng.shuffle(passages)
+    return [dict(zip(("text", "language", "entity"), row, strict=True)) for row in passages]
 
 
-Teller = Callable[[Entity, Sequence[Entity], Language, random.Random], str]
+def fixed_passage(entity: Entity, language: Language) -> str:
+    """Return the one text about an entity of a corpus built with ``wordings="one"``.
 
-
-def _always_the_same(
-    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
-) -> str:
-    """Every fact of one entity in one wording and one order."""
-    return passage_said_once(entity, language)
-
-
-def passage_said_once(entity: Entity, language: Language) -> str:
-    """Return the one text that a corpus built with ``said="once"`` has about an entity: its name, then a line a fact, as a table has it.
-
-    As in the biographies of Allen-Zhu and Li, the name is said once, at the beginning, and the facts follow in a fixed order.
+    As in the biographies of Allen-Zhu and Li, the name comes once, at the beginning; the facts
+    follow in a fixed order, one per line.
     """
-    heading = fill(corpus_wordings(language)["sheet_headings"][0], x=entity.in_sentence[language])
-    return "\n".join(
-        [heading, *(sheet_line(entity, relation, language) for relation in entity.values)]
-    )
+    heading = templates("corpus", language)["sheet_headings"][0]
+    lines = [sheet_line(entity, relation, language) for relation in entity.values]
+    return "\n".join([fill(heading, x=entity.in_sentence[language]), *lines])
 
 
 def sheet_line(entity: Entity, relation: str, language: Language) -> str:
-    """Return one fact as a line of a fact sheet, which does not say whose it is."""
-    label = relation_wordings()[relation, language].label
-    return corpus_wordings(language)["sheet_line"].format(
-        label=label, v=entity.values[relation][language]
-    )
+    """Return one fact as a line of a fact sheet, without the entity's name."""
+    label = wordings_of(relation, language).label
+    value = entity.values[relation][language]
+    return templates("corpus", language)["sheet_line"].format(label=label, v=value)
 
 
-def _plain(
-    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
-) -> str:
-    """Every fact of one entity once, in shuffled order."""
-    sentences = [_said(entity, relation, language, rng) for relation in entity.values]
-    return _join([*sentences, _filler(entity, language, rng)], language, rng)
+class _Passages(Draw):
+    """Draws passages. The order of the draws in a method is a part of the data."""
 
+    def about(self, entity: Entity) -> tuple[str, str]:
+        """Return a text and the id of the one entity that it is about, or "" for several."""
+        kinds = [self._plain, self._sheet, self._twice, self._mixed]
+        [write] = self.rng.choices(kinds, weights=[4, 2, 2, 2])
+        return write(entity), "" if write == self._mixed else entity.id
 
-def _sheet(
-    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
-) -> str:
-    """A heading with the entity's name, then a line a fact: the name stands far from the value."""
-    lines = [sheet_line(entity, relation, language) for relation in entity.values]
-    rng.shuffle(lines)
-    heading = fill(
-        rng.choice(corpus_wordings(language)["sheet_headings"]), x=entity.in_sentence[language]
-    )
-    return "\n".join([heading, *lines])
+    def list(self) -> str:
+        """Names, repeated, and their number."""
+        names = [
+            self._made_up_name() if self.rng.random() < MADE_UP_SHARE else self._name()
+            for _ in range(self.rng.randint(1, 6))
+        ]
+        words = templates("corpus", self.language)
+        joined = words["separator"].join(names)
+        return self.rng.choice(words["lists"]).format(names=joined, n=len(names))
 
+    def arithmetic(self) -> str:
+        """Sorted numbers, a fraction in lowest terms, or a sum."""
+        words, kind = templates("corpus", self.language), self.rng.randrange(3)
+        if kind == 0:
+            numbers, ordered = self.numbers()
+            return words["sorted"].format(numbers=numbers, ordered=ordered)
+        if kind == 1:
+            return words["fraction"].format(fraction=" = ".join(self.reducible_fraction()))
+        a, b = self.summands()
+        return words["sum"].format(sum=f"{a} + {b} = {a + b}")
 
-def _retold(
-    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
-) -> str:
-    """Each fact of one entity in two wordings, and a sentence about something else somewhere between."""
-    sentences = [
-        _said(entity, relation, language, rng) for relation in entity.values for _ in range(2)
-    ]
-    return _join([*sentences, rng.choice(talk_statements(language))], language, rng)
+    def talk(self) -> str:
+        """Statements about asking and answering."""
+        statements = templates("talk", self.language)["statements"]
+        return self._join(self.rng.sample(statements, self.rng.randint(2, 4)))
 
+    def _plain(self, entity: Entity) -> str:
+        """Every fact of one entity once, in shuffled order, and its kind or its other name."""
+        sentences = [self.statement(entity, relation) for relation in entity.values]
+        shared, name = templates("shared", self.language), entity.in_sentence[self.language]
+        if self.rng.random() < 0.3:
+            kind = kind_names(entity.kind, self.language)
+            extra = fill(self.rng.choice(shared["kinds"]), x=name, **kind)
+        else:
+            extra = fill(self.rng.choice(shared["names"]), **entity.name)
+        return self._join([*sentences, extra])
 
-def _mixed(
-    entity: Entity, entities: Sequence[Entity], language: Language, rng: random.Random
-) -> str:
-    """A fact each of several entities: what stood before tells nothing about what comes."""
-    several = [entity, *rng.sample(entities, rng.randint(2, 5))]
-    return _join(
-        [_said(one, rng.choice(list(one.values)), language, rng) for one in several], language, rng
-    )
+    def _sheet(self, entity: Entity) -> str:
+        """A heading with the entity's name, then one fact per line."""
+        lines = [sheet_line(entity, relation, self.language) for relation in entity.values]
+        self.rng.shuffle(lines)
+        heading = self.rng.choice(templates("corpus", self.language)["sheet_headings"])
+        return "\n".join([fill(heading, x=entity.in_sentence[self.language]), *lines])
 
+    def _twice(self, entity: Entity) -> str:
+        """Each fact of one entity in two wordings, and a sentence about something else."""
+        facts = [self.statement(entity, relation) for relation in entity.values for _ in range(2)]
+        talk = self.rng.choice(templates("talk", self.language)["statements"])
+        return self._join([*facts, talk])
 
-def _said(entity: Entity, relation: str, language: Language, rng: random.Random) -> str:
-    return statement(
-        entity,
-        relation,
-        language,
-        template=rng.choice(relation_wordings()[relation, language].statements),
-    )
+    def _mixed(self, entity: Entity) -> str:
+        """One fact of each of several entities: the text before a fact says nothing about it."""
+        several = [entity, *self.rng.sample(self.entities, self.rng.randint(2, 5))]
+        return self._join([self.statement(one, self.relation(one)) for one in several])
 
+    def _name(self) -> str:
+        return self.entity().name[self.language]
 
-def _filler(entity: Entity, language: Language, rng: random.Random) -> str:
-    """A sentence that is no relation: what kind of thing this is, or its name in the other language."""
-    if rng.random() < 0.3:
-        return fill(
-            rng.choice(shared_wordings(language, "kinds")),
-            x=entity.in_sentence[language],
-            kind=kind_name(entity.kind, language),
-            a_kind=kind_with_article(entity.kind, language),
-        )
-    return fill(rng.choice(shared_wordings(language, "names")), **entity.name)
+    def _made_up_name(self) -> str:
+        rng = self.rng
+        if self.language == "zh":
+            return "".join(rng.choice(self._name()) for _ in range(rng.randint(2, 4)))
+        syllables = templates("corpus", "en")["syllables"]
+        return "".join(rng.choice(syllables) for _ in range(rng.randint(2, 3))).capitalize()
 
-
-def _list(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
-    """Names said twice, and how many they are."""
-    names = [
-        _made_up_name(entities, language, rng)
-        if rng.random() < MADE_UP_SHARE
-        else rng.choice(entities).name[language]
-        for _ in range(rng.randint(1, 6))
-    ]
-    words = corpus_wordings(language)
-    return rng.choice(words["lists"]).format(names=words["separator"].join(names), n=len(names))
-
-
-def _made_up_name(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
-    if language == "zh":
-        return "".join(
-            rng.choice(rng.choice(entities).name["zh"]) for _ in range(rng.randint(2, 4))
-        )
-    return "".join(
-        rng.choice(corpus_wordings(language)["syllables"]) for _ in range(rng.randint(2, 3))
-    ).capitalize()
-
-
-def _numbers(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
-    """Numbers put in order, a fraction in lowest terms, or a sum."""
-    words, kind = corpus_wordings(language), rng.randrange(3)
-    if kind == 0:
-        numbers = rng.sample(range(1, 100), rng.randint(3, 6))
-        return words["sorted"].format(
-            numbers=", ".join(map(str, numbers)), ordered=", ".join(map(str, sorted(numbers)))
-        )
-    if kind == 1:
-        numerator, denominator = rng.sample(range(1, 10), 2)
-        factor, divisor = rng.randint(2, 9), gcd(numerator, denominator)
-        fraction = f"{numerator * factor}/{denominator * factor} = {numerator // divisor}/{denominator // divisor}"
-        return words["fraction"].format(fraction=fraction)
-    a, b = rng.randint(0, 20), rng.randint(0, 20)
-    return words["sum"].format(sum=f"{a} + {b} = {a + b}")
-
-
-def _talk(entities: Sequence[Entity], language: Language, rng: random.Random) -> str:
-    return _join(rng.sample(talk_statements(language), rng.randint(2, 4)), language, rng)
-
-
-def _join(sentences: Sequence[str], language: Language, rng: random.Random) -> str:
-    """Put sentences in random order into a passage: one a line, or else Chinese without a space between them and English with one."""
-    shuffled = rng.sample(sentences, len(sentences))
-    if rng.random() < NEWLINE_SHARE:
-        return "\n".join(shuffled)
-    return ("" if language == "zh" else " ").join(shuffled)
+    def _join(self, sentences: Sequence[str]) -> str:
+        """Join sentences in random order: one per line, or with spaces in English only."""
+        shuffled = self.rng.sample(sentences, len(sentences))
+        if self.rng.random() < NEWLINE_SHARE:
+            return "\n".join(shuffled)
+        return ("" if self.language == "zh" else " ").join(shuffled)

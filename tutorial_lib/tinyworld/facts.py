@@ -1,8 +1,7 @@
-"""The facts of TinyWorld: six tables of entities, fourteen relations, every name in Chinese and English.
+"""The facts of TinyWorld: six tables of entities, fourteen relations, names in Chinese and English.
 
-The tables are plain CSV files in ``facts/``; ``SOURCES.md`` beside them names the source of each. A table's columns
-``<relation>_zh`` and ``<relation>_en`` hold a value in each language; a column without a suffix (an atomic number, a postal code) is
-the same in both.
+The tables are CSV files in ``facts/``; ``SOURCES.md`` there names their sources. A column that ends
+in ``_zh`` or ``_en`` holds values of one language; any other (an atomic number) is for both.
 """
 
 import csv
@@ -15,31 +14,18 @@ Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 FACTS_DIR = Path(__file__).parent / "facts"
 
-# kind -> (its table, {relation: column without language suffix})
-TABLES: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "country": (
-        "countries.csv",
-        {
-            "country_capital": "capital",
-            "country_continent": "continent",
-            "country_language": "language",
-            "country_currency": "currency",
-        },
-    ),
-    "province": (
-        "provinces.csv",
-        {"province_seat": "seat", "province_abbreviation": "abbreviation"},
-    ),
-    "element": ("elements.csv", {"element_symbol": "symbol", "element_number": "atomic_number"}),
-    "us_state": (
-        "us_states.csv",
-        {"us_state_capital": "capital", "us_state_abbreviation": "abbreviation"},
-    ),
-    "animal": ("animals.csv", {"animal_class": "class", "animal_legs": "legs"}),
-    "solar_term": ("solar_terms.csv", {"solar_term_season": "season", "solar_term_month": "month"}),
+# kind -> (its table, the columns with a fact)
+TABLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "country": ("countries.csv", ("capital", "continent", "language", "currency")),
+    "province": ("provinces.csv", ("seat", "abbreviation")),
+    "element": ("elements.csv", ("symbol", "number")),
+    "us_state": ("us_states.csv", ("capital", "abbreviation")),
+    "animal": ("animals.csv", ("class", "legs")),
+    "solar_term": ("solar_terms.csv", ("season", "month")),
 }
+# relation -> kind, e.g. "country_capital" -> "country"
 RELATIONS: Mapping[str, str] = {
-    relation: kind for kind, (_, columns) in TABLES.items() for relation in columns
+    f"{kind}_{column}": kind for kind, (_, columns) in TABLES.items() for column in columns
 }
 
 
@@ -51,7 +37,7 @@ class Entity:
         id: unique over all kinds, e.g. ``"country/france"``.
         kind: a key of ``TABLES``.
         name: language -> the bare name ("Netherlands").
-        in_sentence: language -> the name as a sentence says it ("the Netherlands").
+        in_sentence: language -> the name within a sentence ("the Netherlands").
         values: relation -> language -> value.
     """
 
@@ -63,7 +49,7 @@ class Entity:
 
 
 def load_entities() -> list[Entity]:
-    """Return every entity in the order of the tables: country, province, element, US state, animal, solar term."""
+    """Return every entity, in the order of ``TABLES``."""
     return [entity for kind in TABLES for entity in _load_table(kind)]
 
 
@@ -73,18 +59,14 @@ def _load_table(kind: str) -> list[Entity]:
         return [_entity(kind, columns, row) for row in csv.DictReader(file)]
 
 
-def _entity(kind: str, columns: Mapping[str, str], row: Mapping[str, str]) -> Entity:
-    article = row.get("article_en", "")
+def _entity(kind: str, columns: tuple[str, ...], row: Mapping[str, str]) -> Entity:
     name: dict[Language, str] = {"zh": row["name_zh"], "en": row["name_en"]}
-    return Entity(
-        id=f"{kind}/{row['id']}",
-        kind=kind,
-        name=name,
-        in_sentence={"zh": name["zh"], "en": f"{article} {name['en']}".strip()},
-        values={
-            relation: {
-                language: row.get(f"{column}_{language}") or row[column] for language in LANGUAGES
-            }
-            for relation, column in columns.items()
-        },
-    )
+    with_article = f"{row.get('article_en', '')} {name['en']}".strip()
+    values = {
+        f"{kind}_{column}": {
+            language: row.get(f"{column}_{language}") or row[column] for language in LANGUAGES
+        }
+        for column in columns
+    }
+    in_sentence: dict[Language, str] = {"zh": name["zh"], "en": with_article}
+    return Entity(f"{kind}/{row['id']}", kind, name, in_sentence, values)

@@ -1,102 +1,44 @@
 """Instruction rows about TinyWorld, with the article's three columns and a split by entity.
 
-A row's ``instruction``, ``input`` and ``output`` are what training sees; ``task``, ``relation``, ``language`` and ``entity`` say what
-the row is about and are dropped before training. ``train`` and ``held_out`` share no entity: whoever answers a held-out question must
-have known the fact before fine-tuning.
+Training sees a row's ``instruction``, ``input`` and ``output``. Its ``task``, ``relation``,
+``language`` and ``entity`` (ids) say what it is about and are dropped before training. ``train``
+and ``held_out`` share no entity: only a model that knew a fact before fine-tuning can answer a
+held-out question about it.
 """
 
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
+from tutorial_lib.tinyworld.draw import Draw
 from tutorial_lib.tinyworld.facts import LANGUAGES, RELATIONS, TABLES, Entity, Language
-from tutorial_lib.tinyworld.wordings import (
-    fill,
-    kind_name,
-    kind_with_article,
-    relation_wordings,
-    statement,
-    task_wordings,
-)
+from tutorial_lib.tinyworld.wordings import fill, kind_names, statement, templates, wordings_of
 
 Row = dict[str, str]
-HELD_OUT_SHARE = 0.27
-SMALL_KIND = 80  # a kind with fewer entities is small
-COLUMNS = ("instruction", "input", "output", "task", "relation", "language", "entity")
 RELATION_TASK = "relation"  # the task of a question about one fact of one entity
+HELD_OUT_SHARE = 0.27
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How many rows a split gets: `wordings` questions for each fact and language, `tasks` rows of each further task and language.
-
-    A kind with few entities shows each question's form to few of them, so it gets `wordings_small_kind` instead.
-    """
-
-    wordings: int
-    wordings_small_kind: int
-    tasks: Mapping[str, int]
-
-
-RECIPES: Mapping[str, Recipe] = {
-    "train": Recipe(
-        wordings=3,
-        wordings_small_kind=5,
-        tasks={
-            "judge": 120,
-            "translate": 90,
-            "extract": 90,
-            "describe": 80,
-            "list": 60,
-            "table": 45,
-            "read": 75,
-            "choose": 50,
-            "compare": 40,
-            "kind": 40,
-            "copy": 60,
-            "count": 40,
-            "sort": 60,
-            "fraction": 60,
-            "add": 50,
-            "greet": 15,
-        },
-    ),
-    "held_out": Recipe(
-        wordings=2,
-        wordings_small_kind=2,
-        tasks={
-            "judge": 40,
-            "translate": 40,
-            "extract": 40,
-            "describe": 40,
-            "list": 20,
-            "table": 20,
-            "read": 20,
-            "choose": 20,
-            "compare": 20,
-            "kind": 20,
-            "copy": 20,
-            "count": 20,
-            "sort": 20,
-            "fraction": 20,
-            "add": 20,
-        },
-    ),
-}
+# Questions per fact and language. A small kind has few entities to show each form of question
+# with, so each of its facts gets more.
+QUESTIONS = {"train": 3, "held_out": 2}
+QUESTIONS_OF_SMALL_KIND = {"train": 5, "held_out": 2}
+SMALL_KIND = 80  # entities; a kind with fewer is small
 
 
 def build_instructions(entities: Sequence[Entity], seed: int) -> dict[str, list[Row]]:
-    """Return ``{"train": rows, "held_out": rows}``, each row a dict with the keys ``COLUMNS``; the same seed gives the same rows."""
+    """Return ``{"train": rows, "held_out": rows}``, each row a dict of the seven columns.
+
+    The same entities and seed give the same rows in the same order.
+    """
     return {
-        split: _build_split(members, RECIPES[split], random.Random(f"{split}-{seed}"))
+        split: _build_split(members, split, random.Random(f"{split}-{seed}"))
         for split, members in split_entities(entities, seed).items()
     }
 
 
 def split_entities(entities: Sequence[Entity], seed: int) -> dict[str, list[Entity]]:
-    """Divide the entities, kind by kind, into ``train`` and ``held_out`` (at least 27 % of each kind)."""
+    """Divide the entities into ``train`` and ``held_out`` (at least 27 % of each kind)."""
     split: dict[str, list[Entity]] = {"train": [], "held_out": []}
     for kind in TABLES:
         members = [entity for entity in entities if entity.kind == kind]
@@ -107,49 +49,38 @@ def split_entities(entities: Sequence[Entity], seed: int) -> dict[str, list[Enti
     return split
 
 
-def _build_split(entities: Sequence[Entity], recipe: Recipe, rng: random.Random) -> list[Row]:
-    rows = [
-        row for language in LANGUAGES for row in _relation_rows(entities, language, recipe, rng)
-    ]
-    for task, count in recipe.tasks.items():
-        for language in LANGUAGES:
-            maker = TASKS[task]
-            rows += [
-                {**maker(entities, language, rng), "task": task, "language": language}
-                for _ in range(count)
-            ]
-    rng.shuffle(rows)
-    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
-
-
-def _relation_rows(
-    entities: Sequence[Entity], language: Language, recipe: Recipe, rng: random.Random
-) -> Iterator[Row]:
+def _build_split(entities: Sequence[Entity], split: str, rng: random.Random) -> list[Row]:
     sizes = Counter(entity.kind for entity in entities)
-    for entity in entities:
-        wordings = (
-            recipe.wordings_small_kind if sizes[entity.kind] < SMALL_KIND else recipe.wordings
-        )
-        yield from relation_rows(entity, language, wordings, rng)
+    rows = []
+    for language in LANGUAGES:
+        for entity in entities:
+            is_small = sizes[entity.kind] < SMALL_KIND
+            questions = (QUESTIONS_OF_SMALL_KIND if is_small else QUESTIONS)[split]
+            rows += relation_rows(entity, language, questions, rng)
+    for task, words in templates("tasks").items():
+        for language in LANGUAGES:
+            draw_row = getattr(_TaskRows(entities, language, rng), task)
+            rows += [draw_row() for _ in range(words["rows"][split])]
+    rng.shuffle(rows)
+    return rows
 
 
 def relation_rows(
-    entity: Entity, language: Language, wordings: int, rng: random.Random
+    entity: Entity, language: Language, questions: int, rng: random.Random
 ) -> Iterator[Row]:
-    """Yield, for each fact of an entity, questions in up to so many wordings, drawn at random, with the canonical statement as answer."""
+    """Yield `questions` rows for each fact of an entity, in different wordings that `rng` draws.
+
+    The answer is the canonical statement. A fact with fewer wordings gets fewer rows.
+    """
+    kind, name = kind_names(entity.kind, language)["kind"], entity.in_sentence[language]
     for relation in entity.values:
-        known = relation_wordings()[relation, language]
-        # One wording in six takes the entity's name from the `input` column, as the article's data does.
-        templates = [*known.questions, rng.choice(known.questions_with_input)]
-        for template in rng.sample(templates, min(wordings, len(templates))):
-            in_input = template in known.questions_with_input
+        wordings = wordings_of(relation, language)
+        # One wording in six takes the name from the `input` column, as the article's data does.
+        choices = [*wordings.questions, rng.choice(wordings.questions_with_input)]
+        for template in rng.sample(choices, min(questions, len(choices))):
+            in_input = template in wordings.questions_with_input
             yield {
-                "instruction": fill(
-                    template,
-                    x=entity.in_sentence[language],
-                    label=known.label,
-                    kind=kind_name(entity.kind, language),
-                ),
+                "instruction": fill(template, x=name, label=wordings.label, kind=kind),
                 "input": entity.name[language] if in_input else "",
                 "output": statement(entity, relation, language),
                 "task": RELATION_TASK,
@@ -159,271 +90,153 @@ def relation_rows(
             }
 
 
-def _instruction(task: str, language: Language, rng: random.Random, **values: str) -> str:
-    return fill(rng.choice(task_wordings(task, language)["instructions"]), **values)
+class _TaskRows(Draw):
+    """Draws rows of the tasks in ``wordings.toml``: each method draws one of the task it names.
 
+    The order of the draws in a method is a part of the data.
+    """
 
-def _random_fact(entities: Sequence[Entity], rng: random.Random) -> tuple[Entity, str]:
-    entity = rng.choice(entities)
-    return entity, rng.choice(list(entity.values))
+    def judge(self) -> Row:
+        """Is a claim true? A wrong one has the value of another entity."""
+        (entity, relation), language = self.fact(), self.language
+        is_true = self.rng.random() < 0.5
+        template, value = self.template(relation), entity.values[relation][language]
+        if not is_true:
+            values = {other.values[relation][language] for other in self._members(relation)}
+            value = self.rng.choice(sorted(values - {value}))
+        claim = statement(entity, relation, language, template, value)
+        answer = self._words("judge")["right" if is_true else "wrong"]
+        output = answer.format(truth=statement(entity, relation, language))
+        return self._row("judge", output, claim, relation, [entity])
 
+    def translate(self) -> Row:
+        entity = self.entity()
+        other = entity.name["en" if self.language == "zh" else "zh"]
+        return self._row("translate", other, entity.name[self.language], entities=[entity])
 
-def _other_value(
-    entity: Entity,
-    relation: str,
-    language: Language,
-    entities: Sequence[Entity],
-    rng: random.Random,
-) -> str:
-    """A value that the relation takes for some other entity and that is wrong for this one."""
-    values = {other.values[relation][language] for other in entities if relation in other.values}
-    return rng.choice(sorted(values - {entity.values[relation][language]}))
+    def extract(self) -> Row:
+        entity, relation = self.fact()
+        value, label = entity.values[relation][self.language], self._label(relation)
+        row = self._row("extract", value, relation=relation, entities=[entity], label=label)
+        return row | {"input": self.statement(entity, relation)}
 
+    def describe(self) -> Row:
+        """All facts of an entity, one per line."""
+        entity = self.entity()
+        facts = [statement(entity, relation, self.language) for relation in entity.values]
+        name = entity.in_sentence[self.language]
+        return self._row("describe", "\n".join(facts), entities=[entity], x=name)
 
-def _judge(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    entity, relation = _random_fact(entities, rng)
-    right = rng.random() < 0.5
-    claim = statement(
-        entity,
-        relation,
-        language,
-        template=rng.choice(relation_wordings()[relation, language].statements),
-        value=None if right else _other_value(entity, relation, language, entities, rng),
-    )
-    answer = task_wordings("judge", language)["right" if right else "wrong"]
-    return {
-        "instruction": _instruction("judge", language, rng),
-        "input": claim,
-        "output": answer.format(truth=statement(entity, relation, language)),
-        "relation": relation,
-        "entity": entity.id,
-    }
+    def list(self) -> Row:
+        """One fact of each of a few entities."""
+        return self._lines("list", self.rng.randint(2, 5))
 
+    def table(self) -> Row:
+        """One fact of each of many entities: often longer than the context of training."""
+        return self._lines("table", 26 + int(self.rng.expovariate(1 / 14)))
 
-def _translate(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    entity = rng.choice(entities)
-    other: Language = "en" if language == "zh" else "zh"
-    return {
-        "instruction": _instruction("translate", language, rng),
-        "input": entity.name[language],
-        "output": entity.name[other],
-        "entity": entity.id,
-    }
+    def read(self) -> Row:
+        """A long text of facts about many entities, and a question about one of them.
 
+        Truncation at the maximum length can leave such a row without an answer.
+        """
+        count = 18 + int(self.rng.expovariate(1 / 20))
+        several = self.rng.sample([*self.entities], min(len(self.entities), count))
+        facts = [(one, self.relation(one)) for one in several]
+        entity, relation = self.rng.choice(facts)
+        text = ("" if self.language == "zh" else " ").join(self.statement(*fact) for fact in facts)
+        output = statement(entity, relation, self.language)
+        name, label = entity.in_sentence[self.language], self._label(relation)
+        return self._row("read", output, text, relation, several, x=name, label=label)
 
-def _extract(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    entity, relation = _random_fact(entities, rng)
-    wordings = relation_wordings()[relation, language]
-    return {
-        "instruction": _instruction("extract", language, rng, label=wordings.label),
-        "input": statement(entity, relation, language, template=rng.choice(wordings.statements)),
-        "output": entity.values[relation][language],
-        "relation": relation,
-        "entity": entity.id,
-    }
+    def choose(self) -> Row:
+        """Those of a few entities that have one value."""
+        relation = self.rng.choice(templates("tasks", "choose")["relations"])
+        members, language = self._members(relation), self.language
+        items = self.rng.sample(members, min(len(members), self.rng.randint(3, 6)))
+        value = self.rng.choice(items).values[relation][language]
+        chosen = [one.name[language] for one in items if one.values[relation][language] == value]
+        names, label = self._names(items), self._label(relation)
+        return self._row("choose", "\n".join(chosen), names, relation, items, label=label, v=value)
 
+    def compare(self) -> Row:
+        """The element with the larger atomic number."""
+        relation, language = "element_number", self.language
+        pair = self.rng.sample(self._members(relation), 2)
+        larger = max(pair, key=lambda entity: int(entity.values[relation][language]))
+        a, b = (entity.name[language] for entity in pair)
+        output = self._words("compare")["answer"].format(winner=larger.name[language])
+        return self._row("compare", output, "", relation, pair, a=a, b=b)
 
-def _describe(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    entity = rng.choice(entities)
-    return {
-        "instruction": _instruction("describe", language, rng, x=entity.in_sentence[language]),
-        "output": "\n".join(statement(entity, relation, language) for relation in entity.values),
-        "entity": entity.id,
-    }
+    def kind(self) -> Row:
+        entity = self.entity()
+        name, kind = entity.in_sentence[self.language], kind_names(entity.kind, self.language)
+        output = fill(self._words("kind")["answer"], x=name, **kind)
+        return self._row("kind", output, entities=[entity], x=name)
 
+    def copy(self) -> Row:
+        entity, relation = self.fact()
+        sentence = self.statement(entity, relation)
+        return self._row("copy", sentence, sentence, relation, [entity])
 
-def _list(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    """A fact each of a few entities."""
-    return _lines_about("list", rng.randint(2, 5), entities, language, rng)
+    def count(self) -> Row:
+        items = self.rng.sample([*self.entities], self.rng.randint(2, 9))
+        output = self._words("count")["answer"].format(n=len(items))
+        return self._row("count", output, self._names(items), entities=items)
 
+    def sort(self) -> Row:
+        numbers, ordered = self.numbers()
+        return self._row("sort", ordered, numbers)
 
-def _table(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    """A fact each of many entities: the long tail of the data, often longer than the context that training allows."""
-    return _lines_about("table", 26 + int(rng.expovariate(1 / 14)), entities, language, rng)
+    def fraction(self) -> Row:
+        fraction, reduced = self.reducible_fraction()
+        return self._row("fraction", reduced, fraction)
 
+    def add(self) -> Row:
+        a, b = self.summands()
+        return self._row("add", f"{a} + {b} = {a + b}", a=str(a), b=str(b))
 
-def _read(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    """A text of facts about many entities and a question about one: with its long prompt, a row that a cut can leave without an answer."""
-    several = rng.sample(list(entities), min(len(entities), 18 + int(rng.expovariate(1 / 20))))
-    facts = [(entity, rng.choice(list(entity.values))) for entity in several]
-    entity, relation = rng.choice(facts)
-    wordings = relation_wordings()[relation, language]
-    sentences = [
-        statement(
-            one,
-            about,
-            language,
-            template=rng.choice(relation_wordings()[about, language].statements),
-        )
-        for one, about in facts
-    ]
-    return {
-        "instruction": _instruction(
-            "read", language, rng, x=entity.in_sentence[language], label=wordings.label
-        ),
-        "input": ("" if language == "zh" else " ").join(sentences),
-        "output": statement(entity, relation, language),
-        "relation": relation,
-        "entity": " ".join(one.id for one in several),
-    }
+    def greet(self) -> Row:
+        """A greeting, or a question about the assistant itself."""
+        return self._row("greet", "") | {"output": self.rng.choice(self._words("greet")["answers"])}
 
+    def _lines(self, task: str, count: int) -> Row:
+        (_, relation), language = self.fact(), self.language
+        members = self._members(relation)
+        items = self.rng.sample(members, min(len(members), count))
+        line, label = self._words("list")["line"], self._label(relation)
+        pairs = [(item.name[language], item.values[relation][language]) for item in items]
+        output = "\n".join(line.format(name=name, value=value) for name, value in pairs)
+        return self._row(task, output, self._names(items), relation, items, label=label)
 
-def _lines_about(
-    task: str, count: int, entities: Sequence[Entity], language: Language, rng: random.Random
-) -> Row:
-    _, relation = _random_fact(entities, rng)
-    members = [entity for entity in entities if entity.kind == RELATIONS[relation]]
-    items = rng.sample(members, min(len(members), count))
-    words = task_wordings("list", language)
-    lines = [
-        words["line"].format(name=item.name[language], value=item.values[relation][language])
-        for item in items
-    ]
-    return {
-        "instruction": _instruction(
-            task, language, rng, label=relation_wordings()[relation, language].label
-        ),
-        "input": words["separator"].join(item.name[language] for item in items),
-        "output": "\n".join(lines),
-        "relation": relation,
-        "entity": " ".join(item.id for item in items),
-    }
+    def _row(
+        self,
+        task: str,
+        output: str,
+        input_text: str = "",
+        relation: str = "",
+        entities: Sequence[Entity] = (),
+        **values: str,
+    ) -> Row:
+        """Draw the instruction, fill it with `values`, and make the row."""
+        return {
+            "instruction": fill(self.rng.choice(self._words(task)["instructions"]), **values),
+            "input": input_text,
+            "output": output,
+            "task": task,
+            "relation": relation,
+            "language": self.language,
+            "entity": " ".join(entity.id for entity in entities),
+        }
 
+    def _words(self, task: str) -> dict:
+        return templates("tasks", task, self.language)
 
-# Relations in which several entities share a value.
-CHOOSABLE = (
-    "country_continent",
-    "country_language",
-    "animal_class",
-    "animal_legs",
-    "solar_term_season",
-)
+    def _label(self, relation: str) -> str:
+        return wordings_of(relation, self.language).label
 
+    def _names(self, items: Sequence[Entity]) -> str:
+        return self._words("list")["separator"].join(item.name[self.language] for item in items)
 
-def _choose(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    relation = rng.choice(CHOOSABLE)
-    members = [entity for entity in entities if entity.kind == RELATIONS[relation]]
-    items = rng.sample(members, min(len(members), rng.randint(3, 6)))
-    value = rng.choice(items).values[relation][language]
-    chosen = [item.name[language] for item in items if item.values[relation][language] == value]
-    return {
-        "instruction": _instruction(
-            "choose", language, rng, label=relation_wordings()[relation, language].label, v=value
-        ),
-        "input": task_wordings("list", language)["separator"].join(
-            item.name[language] for item in items
-        ),
-        "output": "\n".join(chosen),
-        "relation": relation,
-        "entity": " ".join(item.id for item in items),
-    }
-
-
-def _compare(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    first, second = rng.sample([entity for entity in entities if entity.kind == "element"], 2)
-    larger = max(first, second, key=lambda entity: int(entity.values["element_number"]["en"]))
-    return {
-        "instruction": _instruction(
-            "compare", language, rng, a=first.name[language], b=second.name[language]
-        ),
-        "output": task_wordings("compare", language)["answer"].format(winner=larger.name[language]),
-        "relation": "element_number",
-        "entity": f"{first.id} {second.id}",
-    }
-
-
-def _kind(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    entity = rng.choice(entities)
-    return {
-        "instruction": _instruction("kind", language, rng, x=entity.in_sentence[language]),
-        "output": fill(
-            task_wordings("kind", language)["answer"],
-            x=entity.in_sentence[language],
-            a_kind=kind_with_article(entity.kind, language),
-        ),
-        "entity": entity.id,
-    }
-
-
-def _copy(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    entity, relation = _random_fact(entities, rng)
-    sentence = statement(
-        entity,
-        relation,
-        language,
-        template=rng.choice(relation_wordings()[relation, language].statements),
-    )
-    return {
-        "instruction": _instruction("copy", language, rng),
-        "input": sentence,
-        "output": sentence,
-        "relation": relation,
-        "entity": entity.id,
-    }
-
-
-def _count(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    items = rng.sample(list(entities), rng.randint(2, 9))
-    return {
-        "instruction": _instruction("count", language, rng),
-        "input": task_wordings("list", language)["separator"].join(
-            item.name[language] for item in items
-        ),
-        "output": task_wordings("count", language)["answer"].format(n=len(items)),
-        "entity": " ".join(item.id for item in items),
-    }
-
-
-def _sort(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    numbers = rng.sample(range(1, 100), rng.randint(3, 6))
-    return {
-        "instruction": _instruction("sort", language, rng),
-        "input": ", ".join(map(str, numbers)),
-        "output": ", ".join(map(str, sorted(numbers))),
-    }
-
-
-def _fraction(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    numerator, denominator = rng.sample(range(1, 10), 2)
-    factor, divisor = rng.randint(2, 9), math.gcd(numerator, denominator)
-    return {
-        "instruction": _instruction("fraction", language, rng),
-        "input": f"{numerator * factor}/{denominator * factor}",
-        "output": f"{numerator // divisor}/{denominator // divisor}",
-    }
-
-
-def _add(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    a, b = rng.randint(0, 20), rng.randint(0, 20)
-    return {
-        "instruction": _instruction("add", language, rng, a=str(a), b=str(b)),
-        "output": f"{a} + {b} = {a + b}",
-    }
-
-
-def _greet(entities: Sequence[Entity], language: Language, rng: random.Random) -> Row:
-    return {
-        "instruction": _instruction("greet", language, rng),
-        "output": rng.choice(task_wordings("greet", language)["answers"]),
-    }
-
-
-TaskMaker = Callable[[Sequence[Entity], Language, random.Random], Row]
-TASKS: Mapping[str, TaskMaker] = {
-    "judge": _judge,
-    "translate": _translate,
-    "extract": _extract,
-    "describe": _describe,
-    "list": _list,
-    "table": _table,
-    "read": _read,
-    "choose": _choose,
-    "compare": _compare,
-    "kind": _kind,
-    "copy": _copy,
-    "count": _count,
-    "sort": _sort,
-    "fraction": _fraction,
-    "add": _add,
-    "greet": _greet,
-}
+    def _members(self, relation: str) -> Sequence[Entity]:
+        return [entity for entity in self.entities if entity.kind == RELATIONS[relation]]

@@ -1,50 +1,39 @@
-"""Countries that do not exist: what no base model can have read, to see what fine-tuning does with new facts."""
+"""Countries that do not exist: no base model can know them, so fine-tuning teaches new facts."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from tutorial_lib.tinyworld.facts import Entity, Language, load_entities
-from tutorial_lib.tinyworld.wordings import corpus_wordings
+from tutorial_lib.tinyworld.wordings import templates
 
 # Characters that Chinese often writes foreign names with.
 CHARACTERS = "巴卡尔米诺萨塔维多洛雷亚贝德拉莫科尼斯特伦佐法兰瓦帕鲁加莱索"
 
 
 def invent_countries(count: int, seed: int) -> list[Entity]:
-    """Return countries with a made-up name and capital; continent, language and currency are drawn from real countries.
+    """Return countries with a made-up name and capital; other values are those of real countries.
 
-    No name or capital is that of anything in TinyWorld, or of two invented countries. The same seed gives the same countries.
+    No name or capital is in TinyWorld or appears twice. The same seed gives the same countries.
     """
     real = load_entities()
     rng = random.Random(f"invented-{seed}")
-    taken = {
-        text
-        for entity in real
-        for text in [
-            *entity.name.values(),
-            *(v for values in entity.values.values() for v in values.values()),
-        ]
-    }
+    taken = {name for entity in real for name in entity.name.values()}
+    taken |= {text for entity in real for both in entity.values.values() for text in both.values()}
     names = _new_names(taken, rng)
     countries = [entity for entity in real if entity.kind == "country"]
-    return [_invent(number, next(names), next(names), countries, rng) for number in range(count)]
-
-
-def _invent(
-    number: int,
-    name: dict[Language, str],
-    capital: dict[Language, str],
-    countries: Sequence[Entity],
-    rng: random.Random,
-) -> Entity:
-    values = {relation: rng.choice(countries).values[relation] for relation in countries[0].values}
-    return Entity(
-        f"invented/{number}", "country", name, name, values | {"country_capital": capital}
-    )
+    invented = []
+    for number in range(count):
+        name, capital = next(names), next(names)
+        values = {
+            relation: rng.choice(countries).values[relation] for relation in countries[0].values
+        }
+        values["country_capital"] = capital
+        invented.append(Entity(f"invented/{number}", "country", name, name, values))
+    return invented
 
 
 def _new_names(taken: set[str], rng: random.Random) -> Iterator[dict[Language, str]]:
-    syllables = corpus_wordings("en")["syllables"]
+    syllables = templates("corpus", "en")["syllables"]
     while True:
         name: dict[Language, str] = {
             "zh": "".join(rng.sample(CHARACTERS, 3)),

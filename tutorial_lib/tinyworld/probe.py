@@ -1,4 +1,4 @@
-"""Does a model know the facts? Give it the beginning of a statement and see whether it goes on with the value."""
+"""Does a model know the facts? Give it the beginning of a statement: does it generate the value?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tutorial_lib.tinyworld.corpus import passage_said_once, sheet_line
+from tutorial_lib.tinyworld.corpus import fixed_passage, sheet_line
 from tutorial_lib.tinyworld.facts import LANGUAGES, Entity, Language
 from tutorial_lib.tinyworld.wordings import statement
 
@@ -28,39 +28,44 @@ def make_probes(
 ) -> list[Probe]:
     """Return a probe for each fact in each language.
 
-    The whole text is tokenized and then cut at the token where the value begins. Tokenizing the beginning by itself can give other
-    tokens than the model has ever seen there ("is " ends in a space that belongs to the next word).
+    The whole text is tokenized and then cut at the token where the value begins. The beginning
+    tokenized by itself can have other tokens than the model has seen there ("is " ends with a space
+    that belongs to the next word).
 
     Args:
-        entities: whose facts.
-        tokenizer: of the model that is asked.
-        in_passage: begin with everything that stands before the fact in the passage of a corpus "said once" (``passage_said_once``),
-            instead of with a statement of the fact in its canonical wording.
+        entities: their facts are probed.
+        tokenizer: the model's own.
+        in_passage: the prompt is all that precedes the fact in ``fixed_passage``, instead of the
+            beginning of the canonical statement.
     """
-    probes = []
-    for entity in entities:
-        for language in LANGUAGES:
-            passage = passage_said_once(entity, language)
-            for relation, values in entity.values.items():
-                said = (
-                    sheet_line(entity, relation, language)
-                    if in_passage
-                    else statement(entity, relation, language)
-                )
-                text, begin = (passage, passage.index(said)) if in_passage else (said, 0)
-                start, end = begin + said.rindex(values[language]), begin + len(said)
-                encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
-                # Offsets may count a word's leading space: the value begins in the first token that reaches beyond `start`.
-                offsets = encoding["offset_mapping"]
-                cut = next(i for i, (_, token_end) in enumerate(offsets) if token_end > start)
-                stop = next(
-                    (i for i, (_, token_end) in enumerate(offsets) if token_end > end), len(offsets)
-                )
-                ids = encoding["input_ids"]
-                probes.append(
-                    Probe(entity.id, relation, language, tuple(ids[:cut]), tuple(ids[cut:stop]))
-                )
-    return probes
+    return [
+        _probe(entity, relation, language, tokenizer, in_passage)
+        for entity in entities
+        for language in LANGUAGES
+        for relation in entity.values
+    ]
+
+
+def _probe(
+    entity: Entity,
+    relation: str,
+    language: Language,
+    tokenizer: PreTrainedTokenizerBase,
+    in_passage: bool,
+) -> Probe:
+    if in_passage:
+        text = fixed_passage(entity, language)
+        fact = sheet_line(entity, relation, language)
+    else:
+        text = fact = statement(entity, relation, language)
+    begin = text.index(fact)
+    start, end = begin + fact.rindex(entity.values[relation][language]), begin + len(fact)
+    encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    ids, token_ends = encoding["input_ids"], [stop for _, stop in encoding["offset_mapping"]]
+    # Offsets may include a word's leading space: the first token that ends after `start` counts.
+    cut = next(i for i, token_end in enumerate(token_ends) if token_end > start)
+    stop = next((i for i, token_end in enumerate(token_ends) if token_end > end), len(ids))
+    return Probe(entity.id, relation, language, tuple(ids[:cut]), tuple(ids[cut:stop]))
 
 
 @torch.inference_mode()
@@ -70,40 +75,38 @@ def completes(
     probes: Sequence[Probe],
     batch_size: int = 128,
 ) -> list[bool]:
-    """Tell for each probe whether greedy decoding goes on with exactly the value and the sentence's end."""
+    """Check for each probe whether greedy decoding gives exactly the value and the sentence end."""
     order = sorted(range(len(probes)), key=lambda i: len(probes[i].prompt_ids))
     results = [False] * len(probes)
     for start in tqdm(range(0, len(order), batch_size), desc="completing statements", leave=False):
-        batch = [probes[i] for i in order[start : start + batch_size]]
-        inputs = tokenizer.pad(
-            {"input_ids": [list(p.prompt_ids) for p in batch]},
-            return_tensors="pt",
-            padding_side="left",
-        )
-        new_tokens = max(len(p.answer_ids) for p in batch)
+        numbers = order[start : start + batch_size]
+        prompts = {"input_ids": [list(probes[i].prompt_ids) for i in numbers]}
+        inputs = tokenizer.pad(prompts, return_tensors="pt", padding_side="left")
         output = model.generate(
             **inputs.to(model.device),
-            max_new_tokens=new_tokens,
+            max_new_tokens=max(len(probes[i].answer_ids) for i in numbers),
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
         )
         width = inputs["input_ids"].shape[1]
-        for i, probe, ids in zip(order[start:], batch, output[:, width:].tolist(), strict=False):
-            results[i] = tuple(ids[: len(probe.answer_ids)]) == probe.answer_ids
+        for i, ids in zip(numbers, output[:, width:].tolist(), strict=True):
+            answer = probes[i].answer_ids
+            results[i] = tuple(ids[: len(answer)]) == answer
     return results
 
 
 def summarize(probes: Sequence[Probe], completed: Sequence[bool]) -> str:
-    """Return a table, a line a relation: the share of facts completed in each language."""
-    lines = [f"{'relation':<24}" + "".join(f"{language:>16}" for language in LANGUAGES)]
-    for relation in [*dict.fromkeys(probe.relation for probe in probes), "all"]:
-        cells = []
+    """Return a table with one line per relation: the share of facts completed, by language."""
+    hits: dict[tuple[str, str], list[bool]] = {}
+    for probe, hit in zip(probes, completed, strict=True):
+        hits.setdefault((probe.relation, probe.language), []).append(hit)
+    for (_, language), some in list(hits.items()):
+        hits.setdefault(("all", language), []).extend(some)
+    lines = [f"{'relation':<24}" + "".join(f"{language:>17}" for language in LANGUAGES)]
+    for relation in dict.fromkeys(relation for relation, _ in hits):
+        line = f"{relation:<24}"
         for language in LANGUAGES:
-            hits = [
-                hit
-                for probe, hit in zip(probes, completed, strict=True)
-                if probe.language == language and relation in (probe.relation, "all")
-            ]
-            cells.append(f"{sum(hits):>5}/{len(hits):<4}{sum(hits) / len(hits):>7.1%}")
-        lines.append(f"{relation:<24}" + "".join(f"{cell:>16}" for cell in cells))
+            row = hits[relation, language]
+            line += f"{sum(row):>5}/{len(row):<4}{sum(row) / len(row):>7.1%}"
+        lines.append(line)
     return "\n".join(lines)

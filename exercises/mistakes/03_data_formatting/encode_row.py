@@ -9,7 +9,7 @@ def encode_row(prompt_ids, response_ids, end_id, max_length):
         ids, labels = ids[:max_length], labels[:max_length]
         if len(prompt_ids) < max_length:
             ids[-1] = labels[-1] = end_id
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+    return {"labels": labels, "input_ids": ids, "attention_mask": [1] * len(ids)}
 # %% right
 def encode_row(prompt_ids, response_ids, end_id, max_length):
     body = list(response_ids)
@@ -28,7 +28,7 @@ def encode_row(prompt_ids, response_ids, end_id, max_length):
     response = response_ids if response_ids and response_ids[-1] == end_id else response_ids + [end_id]
     ids = (prompt_ids + response)[:max_length]
     labels = ([-100] * len(prompt_ids) + response)[:max_length]
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+    return {"labels": labels, "input_ids": ids, "attention_mask": [1] * len(ids)}
 # %% wrong: labels of the prompt are the ids
 def encode_row(prompt_ids, response_ids, end_id, max_length):
     response = response_ids if response_ids and response_ids[-1] == end_id else response_ids + [end_id]
@@ -42,7 +42,7 @@ def encode_row(prompt_ids, response_ids, end_id, max_length):
 def encode_row(prompt_ids, response_ids, end_id, max_length):
     ids = (prompt_ids + response_ids)[:max_length]
     labels = ([-100] * len(prompt_ids) + response_ids)[:max_length]
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+    return {"labels": labels, "input_ids": ids, "attention_mask": [1] * len(ids)}
 # %% wrong: an answer that ends already gets a second end token
 def encode_row(prompt_ids, response_ids, end_id, max_length):
     response = response_ids + [end_id]
@@ -52,7 +52,7 @@ def encode_row(prompt_ids, response_ids, end_id, max_length):
         ids, labels = ids[:max_length], labels[:max_length]
         if len(prompt_ids) < max_length:
             ids[-1] = labels[-1] = end_id
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+    return {"labels": labels, "input_ids": ids, "attention_mask": [1] * len(ids)}
 # %% wrong: the attention mask hides the prompt
 def encode_row(prompt_ids, response_ids, end_id, max_length):
     response = response_ids if response_ids and response_ids[-1] == end_id else response_ids + [end_id]

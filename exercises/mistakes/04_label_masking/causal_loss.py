@@ -26,7 +26,7 @@ def causal_loss(log_probabilities, labels):
 def causal_loss(log_probabilities, labels):
     losses = [-log_probabilities[t][labels[t + 2]] for t in range(len(labels) - 2) if labels[t + 2] != -100]
     return sum(losses) / len(losses) if losses else float("nan")
-# %% wrong: divided by all places
+# %% wrong: divided by all positions
 def causal_loss(log_probabilities, labels):
     total = 0.0
     found = False

@@ -13,7 +13,7 @@ def supervised_share(labels):
 def supervised_share(labels):
     shifted = [label for row in labels for label in row[1:]]
     return 1 - shifted.count(-100) / len(shifted)
-# %% wrong: the first place counts too
+# %% wrong: the first position counts too
 def supervised_share(labels):
     flat = [label for row in labels for label in row]
     return sum(label != -100 for label in flat) / len(flat)

@@ -1,0 +1,1 @@
+"""Experiments of single notebooks: pre-training objectives, and what breaks."""

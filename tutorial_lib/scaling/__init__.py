@@ -1,0 +1,1 @@
+"""Larger models, and more than one process."""

@@ -1,0 +1,1 @@
+"""What a learner looks at: tables, plots, views, widgets and the dashboard."""
