@@ -209,5 +209,5 @@ def test_the_table_shows_each_figure_before_and_after():
 
     lines = before_after_table(figures(0.25), figures(0.5)).splitlines()
     assert [line.split()[-2:] for line in lines[:2]] == [["before", "after"], ["25.0%", "50.0%"]]
-    assert lines[2].endswith("none asked")
+    assert lines[2].endswith("none asked  none asked")
     assert lines[-1].split() == ["answers", "that", "stop", "100.0%", "100.0%"]

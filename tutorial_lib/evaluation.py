@@ -112,7 +112,7 @@ def measure(
 
 def before_after_table(before: Mapping, after: Mapping) -> str:
     """Return the figures of two calls of ``measure`` as text, a line per figure."""
-    lines = [f"{'answered exactly':<28}{'before':>10}{'after':>10}"]
+    lines = [f"{'answered exactly':<28}{'before':>12}{'after':>12}"]
     for split, label in [("held_out", "held-out questions"), ("train", "training questions")]:
         for language, name in LANGUAGE_NAMES.items():
             shares = [figures["exact_match"][split][language] for figures in (before, after)]
@@ -143,7 +143,7 @@ def token_losses(model: PreTrainedModel, example: EncodedExample) -> list[float]
 
 def _line(label: str, shares: Sequence[float | None]) -> str:
     texts = ["none asked" if share is None else f"{share:.1%}" for share in shares]
-    return f"{label:<28}" + "".join(f"{text:>10}" for text in texts)
+    return f"{label:<28}" + "".join(f"{text:>12}" for text in texts)
 
 
 def _group(row: Mapping[str, str], column: str) -> str:

@@ -7,6 +7,7 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -129,6 +130,12 @@ def test_long_titles_and_labels_fit(draw):
     figure = draw()
     figure.savefig(io.BytesIO(), format="png")
     assert cut_off(figure) == []
+
+
+def test_masks_may_be_tensors():
+    masks = {"causal": torch.ones(3, 3, dtype=torch.bool).tril()}
+    figure = plots.plot_attention(masks, "half of it, and the diagonal")
+    assert figure.axes[0].get_title(loc="left") == "causal: 67% seen"
 
 
 def test_titles_are_computed_from_what_is_drawn():
