@@ -23,6 +23,7 @@ from tutorial_lib.data import (
 )
 from tutorial_lib.errors import DataError, NoSupervisedTokenError, RowError
 from tutorial_lib.formatting import encode_example
+from tutorial_lib.readers import FILE_READERS
 from tutorial_lib.tinyworld.build import tinyworld_folder
 
 ROWS = [
@@ -488,7 +489,7 @@ def folder_with_other_files(path: Path) -> Path:
             "can't be read as a data set",
         ),
         ("damaged.parquet", parquet_cut_in_half, "can't be read as a data set"),
-        ("notes.txt", lambda path: write(path, "abc"), "give a .json, .jsonl, .csv, .parquet file"),
+        ("notes.txt", lambda path: write(path, "abc"), f"give a {', '.join(FILE_READERS)} file"),
         ("folder", folder_with_other_files, "is not a data set"),
         ("folder.json", folder_with_other_files, "is not a data set"),
         ("half_folder", folder_without_its_rows, ""),

@@ -188,7 +188,9 @@ def test_points_and_hidden_tests_follow_the_checks(tmp_path):
     notebook = nbgrader_notebook(assignments, topic)
     cells = {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells}
     assert len(cells) == len(notebook.cells)
-    assert "4 tasks, 16 points, about 34 minutes" in cells["intro"].source
+    tasks = load_tasks(ASSIGNMENTS, topic)
+    total = sum(task.total for task in tasks.values()) + 2  # the idea of 1 and 1 now is one of 4
+    assert f"{len(tasks)} tasks, {total} points, about" in cells["intro"].source
     assert "6 minutes · 5 points" in cells["mask_prompt-text"].source
     assert cells["mask_prompt-1"].metadata.nbgrader.points == 4
     assert "the prompt (4 points)" in cells["mask_prompt-1"].source
@@ -207,10 +209,22 @@ def test_a_task_without_a_cell_is_named(tmp_path):
         nbgrader_notebook(tmp_path / "exercises", "04_label_masking")
 
 
+def test_the_readmes_count_and_list_the_tasks():
+    for path in (ROOT / "README.md", ROOT / "exercises" / "README.md"):
+        assert f"{len(TASKS)} tasks" in path.read_text(encoding="utf-8"), path
+    lines = (ROOT / "exercises" / "README.md").read_text(encoding="utf-8").splitlines()
+    for topic in TOPICS:
+        [line] = (line for line in lines if line.startswith("|") and f"release/{topic}/" in line)
+        assert line.count(" · ") + 1 == len(load_tasks(ASSIGNMENTS, topic)), line
+
+
 def test_the_visible_cases_are_what_the_references_give():
     assert CASES.read_text(encoding="utf-8") == visible_cases(ASSIGNMENTS), (
         "run: python -m tutorial_lib.exercises release"
     )
+
+
+COSTS = "*implement* · difficulty ●○○ · importance ●●○ · 5 minutes · {points} points"
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -225,6 +239,7 @@ def test_an_assignment_has_each_kind_of_task_and_says_what_it_costs(topic):
         found = re.search(
             r"difficulty [●○]{3} · importance [●○]{3} · (\d+) minutes · \d+ points", text
         )
+        assert found, f"below its heading a task needs a line like '{COSTS}': {text}"
         minutes += int(found[1])
     assert 20 <= minutes <= 45
     total = sum(cell.metadata.nbgrader.get("points", 0) for cell in notebook.cells)
@@ -299,8 +314,9 @@ def test_nbgraders_own_commands_work_on_the_course(tmp_path):
         line.split(",")[head.index("student_id")]: float(line.split(",")[head.index("raw_score")])
         for line in lines[1:]
     }
-    assert scores["ada"] == 14
-    assert scores["bob"] < 7
+    total = sum(task.total for task in load_tasks(ASSIGNMENTS, topic).values())
+    assert scores["ada"] == total
+    assert scores["bob"] < total / 2
     assert (course / "feedback" / "bob" / topic / f"{topic}.html").is_file()
 
 

@@ -15,6 +15,9 @@ from datasets import Dataset
 
 from tutorial_lib.data import load_instructions, load_splits
 from tutorial_lib.errors import DataError
+from tutorial_lib.readers import FILE_READERS
+
+ENDINGS = ", ".join(map(re.escape, FILE_READERS))
 
 GOOD = [{"instruction": f"第{n}题", "input": "", "output": f"答{n}"} for n in range(6)]
 LINES = [json.dumps(row, ensure_ascii=False) for row in GOOD]
@@ -107,7 +110,7 @@ REFUSED = {
     "empty": (write("a.jsonl", ""), "is an empty file"),
     "white space only": (write("a.jsonl", " \n\n \n"), "no column 'instruction'"),
     "header only": (write("a.csv", "instruction,input,output\n"), "no rows"),
-    "unknown ending": (write("a.txt", lines()), r"give a \.json, \.jsonl, \.csv, \.parquet file"),
+    "unknown ending": (write("a.txt", lines()), f"give a {ENDINGS} file"),
     "a JSON list called CSV": (write("a.csv", json.dumps(GOOD)), "can't be read|no column"),
     "folder called rows.json": (folder_called_json, "is not a data set"),
     "symbolic link to itself": (loop, "there is no such file|can't be read"),
