@@ -51,6 +51,7 @@ def run(folder, *arguments, **variables):
 
 def test_two_at_a_time_one_after_another_where_it_says_so_and_those_that_measure_alone(folder):
     write(folder, "01_a", *log("01_a"))
+    write(folder, "04_f", *log("04_f"), after="07")
     write(folder, "07_b", *log("07_b", 12))
     write(folder, "08_c", *log("08_c"), after="07")
     write(folder, "10_d", *log("10_d"), alone=True)
@@ -61,12 +62,13 @@ def test_two_at_a_time_one_after_another_where_it_says_so_and_those_that_measure
     order = [f"{name} {mark}" for name, mark, _ in events]
     assert order.index("01_a begins") < order.index("07_b ends"), "01 does not wait for 07"
     assert order.index("11_e begins") < order.index("07_b ends"), "nor does 11"
+    assert order.index("07_b ends") < order.index("04_f begins"), "whatever its number"
     assert order.index("07_b ends") < order.index("08_c begins")
     assert order[-2:] == ["10_d begins", "10_d ends"]
     threads = {name: number for name, _, number in events}
     assert threads.pop("10_d") == "-", "all cores"
     assert set(threads.values()) == {str(os.cpu_count() // 2)}
-    assert "5 notebooks" in done.stdout
+    assert "6 notebooks" in done.stdout
     executed = nbformat.read(folder.parent / "runs/course/08_c.ipynb", as_version=4)
     assert executed.cells[0].execution_count == 1
     assert (folder.parent / "runs/course/08_c.html").is_file()

@@ -63,15 +63,15 @@ def _plan(chosen: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
     """Return groups that may run at the same time, each in turn, and what runs alone afterwards."""
     if get_profile().name == "article" or len(chosen) < 2 or (os.cpu_count() or 1) < BESIDE:
         return [], list(chosen)  # a GPU holds one large model at a time
+    needs = {path: _read(path).metadata.get("lab", {}) for path in chosen}
+    alone = [path for path in chosen if needs[path].get("alone")]
+    beside = [path for path in chosen if path not in alone]
+    numbers = {_number(path) for path in beside}
+    after = {path: needs[path].get("after") for path in beside}
     groups: dict[str, list[Path]] = {}
-    alone = []
-    for path in chosen:
-        needs = _read(path).metadata.get("lab", {})
-        if needs.get("alone"):
-            alone.append(path)
-        else:
-            first = needs.get("after")
-            groups.setdefault(first if first in groups else _number(path), []).append(path)
+    for path in sorted(beside, key=lambda path: after[path] in numbers):  # those come last
+        first = after[path] if after[path] in groups else _number(path)
+        groups.setdefault(first, []).append(path)
     return list(groups.values()), alone
 
 
