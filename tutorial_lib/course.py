@@ -72,7 +72,7 @@ def _plan(chosen: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
     for path in sorted(beside, key=lambda path: after[path] in numbers):  # those come last
         first = after[path] if after[path] in groups else _number(path)
         groups.setdefault(first, []).append(path)
-    return sorted(groups.values(), key=len, reverse=True), alone  # the longest row begins first
+    return list(groups.values()), alone
 
 
 def _run_beside(groups: Sequence[Sequence[Path]], out: Path) -> None:
