@@ -74,6 +74,16 @@ def test_two_at_a_time_one_after_another_where_it_says_so_and_those_that_measure
     assert (folder.parent / "runs/course/08_c.html").is_file()
 
 
+def test_the_longest_begin_first_with_what_follows_them(folder):
+    write(folder, "01_a", *log("01_a"))
+    write(folder, "02_b", *log("02_b", 8), seconds=20)
+    write(folder, "07_c", *log("07_c", 8), seconds=15)
+    write(folder, "08_d", *log("08_d"), after="07", seconds=15)
+    assert run(folder).returncode == 0
+    order = [line.split()[0] for line in (folder / "log").read_text().splitlines()]
+    assert set(order[:2]) == {"07_c", "02_b"}, "though 01 has the smallest number"
+
+
 def test_a_notebook_does_not_wait_for_one_that_was_not_chosen(folder):
     write(folder, "07_b", *log("07_b"))
     write(folder, "08_c", *log("08_c"), after="07")

@@ -3,7 +3,8 @@
 Executed copies of the notebooks and their HTML go to ``runs/course/``. The last before/after table
 is printed at the end. Two notebooks run at a time, each on half of the cores, where small models
 train faster than one after the other on all cores. A notebook's metadata says what it needs:
-``{"lab": {"after": "07"}}``, or ``{"lab": {"alone": true}}`` if it measures time.
+``{"lab": {"after": "07"}}``, ``{"lab": {"alone": true}}`` if it measures time, and its
+``"seconds"`` on two cores: the longest begin first, so that none is left over at the end.
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ def _plan(chosen: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
     for path in sorted(beside, key=lambda path: after[path] in numbers):  # those come last
         first = after[path] if after[path] in groups else _number(path)
         groups.setdefault(first, []).append(path)
-    return list(groups.values()), alone
+
+    def seconds(group: list[Path]) -> int:
+        return sum(needs[path].get("seconds", 0) for path in group)
+
+    return sorted(groups.values(), key=seconds, reverse=True), alone
 
 
 def _run_beside(groups: Sequence[Sequence[Path]], out: Path) -> None:
