@@ -31,6 +31,14 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 TABLE_TAG = "before-after"  # of the cell whose output is repeated at the end
 CELL_TIMEOUT = 3_600  # seconds; a cell may train the article's model on a GPU
 BESIDE = 2  # notebooks at a time
+# For glibc and PyTorch: keep freed memory, which the next training step needs again, and ask for
+# large pages. No number changes; without them, the course took 481 s instead of 444 s.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TOP_PAD_": str(2**26),
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,9 +92,9 @@ def _run_beside(groups: Sequence[Sequence[Path]], out: Path) -> None:
     """Run groups of notebooks, each in turn; the first failure ends all kernels and is raised."""
     import psutil
 
-    threads = {"OMP_NUM_THREADS": str((os.cpu_count() or 1) // BESIDE)}
+    environment = {**KEEP_MEMORY, "OMP_NUM_THREADS": str((os.cpu_count() or 1) // BESIDE)}
     with ThreadPoolExecutor(BESIDE) as pool:
-        jobs = [pool.submit(_run_in_turn, group, out, threads) for group in groups]
+        jobs = [pool.submit(_run_in_turn, group, out, environment) for group in groups]
         try:
             for job in as_completed(jobs):
                 job.result()
