@@ -41,6 +41,10 @@ def tree(folder):
     }
 
 
+def model_data_out(model, dataset, out) -> list:
+    return ["--model", model, "--dataset", dataset, "--out", out]
+
+
 def fails_in_one_line(capsys, main, *arguments):
     """Run a command that must fail and return its line."""
     with pytest.raises(SystemExit) as stopped:
@@ -180,7 +184,7 @@ def masked_language_model(folder):
 def test_model_that_can_not_be_used(capsys, tiny_model_folder, data_file, tmp_path, change, says):
     folder = damage(tiny_model_folder, tmp_path, change)
     line = fails_in_one_line(
-        capsys, train.main, "--model", folder, "--dataset", data_file, "--out", tmp_path / "out"
+        capsys, train.main, *model_data_out(folder, data_file, tmp_path / "out")
     )
     assert says in line
     assert str(folder) in line
@@ -208,14 +212,7 @@ def test_data_that_is_none(capsys, tiny_model_folder, tmp_path):
         (tmp_path / "empty", "is not a data set"),
     ]:
         line = fails_in_one_line(
-            capsys,
-            train.main,
-            "--model",
-            tiny_model_folder,
-            "--dataset",
-            dataset,
-            "--out",
-            tmp_path / "out",
+            capsys, train.main, *model_data_out(tiny_model_folder, dataset, tmp_path / "out")
         )
         assert says in line
         assert not (tmp_path / "out").exists()
@@ -238,14 +235,7 @@ def test_disk_that_is_full(capsys, tiny_model_folder, data_file, tmp_path, monke
         shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1_000)
     )
     line = fails_in_one_line(
-        capsys,
-        train.main,
-        "--model",
-        tiny_model_folder,
-        "--dataset",
-        data_file,
-        "--out",
-        tmp_path / "out",
+        capsys, train.main, *model_data_out(tiny_model_folder, data_file, tmp_path / "out")
     )
     assert "no space left" in line
     assert not (tmp_path / "out" / "settings.json").exists()
@@ -305,21 +295,8 @@ def test_article_profile_without_a_network_says_what_to_do(tmp_path, settings):
 
 
 def train_options(model_folder, data_file, out, *more):
-    few = [
-        "--max-new-tokens",
-        4,
-        "--evaluation-rows",
-        10,
-        "--batch-size",
-        2,
-        "--accumulation",
-        1,
-        "--epochs",
-        3,
-    ]
-    return list(
-        map(str, ["--model", model_folder, "--dataset", data_file, "--out", out, *few, *more])
-    )
+    few = "--max-new-tokens 4 --evaluation-rows 10 --batch-size 2 --accumulation 1 --epochs 3"
+    return [*map(str, model_data_out(model_folder, data_file, out)), *few.split(), *map(str, more)]
 
 
 class InterruptingTrainer(Trainer):
@@ -434,14 +411,7 @@ def test_data_set_without_a_row_that_fits(capsys, tiny_model_folder, tmp_path):
         encoding="utf-8",
     )
     line = fails_in_one_line(
-        capsys,
-        train.main,
-        "--model",
-        tiny_model_folder,
-        "--dataset",
-        path,
-        "--out",
-        tmp_path / "out",
+        capsys, train.main, *model_data_out(tiny_model_folder, path, tmp_path / "out")
     )
     assert "no row leaves a token to learn from" in line
     assert "--max-length" in line
@@ -451,14 +421,7 @@ def test_data_set_of_one_row(capsys, tiny_model_folder, tmp_path):
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps(ROWS[0]), encoding="utf-8")
     line = fails_in_one_line(
-        capsys,
-        train.main,
-        "--model",
-        tiny_model_folder,
-        "--dataset",
-        path,
-        "--out",
-        tmp_path / "out",
+        capsys, train.main, *model_data_out(tiny_model_folder, path, tmp_path / "out")
     )
     assert "give at least 2" in line
     assert not (tmp_path / "out").exists()
@@ -472,14 +435,7 @@ def test_data_set_of_one_row(capsys, tiny_model_folder, tmp_path):
 def test_out_that_is_a_file(capsys, tiny_model_folder, data_file, tmp_path, main):
     (tmp_path / "file").write_text("text")
     line = fails_in_one_line(
-        capsys,
-        main,
-        "--model",
-        tiny_model_folder,
-        "--dataset",
-        data_file,
-        "--out",
-        tmp_path / "file",
+        capsys, main, *model_data_out(tiny_model_folder, data_file, tmp_path / "file")
     )
     assert "is a file: give --out a folder" in line
     assert (tmp_path / "file").read_text() == "text"
