@@ -32,7 +32,7 @@ TABLE_TAG = "before-after"  # of the cell whose output is repeated at the end
 CELL_TIMEOUT = 3_600  # seconds; a cell may train the article's model on a GPU
 BESIDE = 2  # notebooks at a time
 # For glibc and PyTorch: keep freed memory, which the next training step needs again, and ask for
-# large pages. No number changes; without them, the course took 481 s instead of 444 s.
+# large pages. No number changes; without them, the course takes 8 % longer.
 KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
