@@ -77,11 +77,22 @@ def test_two_at_a_time_one_after_another_where_it_says_so_and_those_that_measure
 def test_the_longest_begin_first_with_what_follows_them(folder):
     write(folder, "01_a", *log("01_a"))
     write(folder, "02_b", *log("02_b", 8), seconds=20)
+    write(folder, "03_e", *log("03_e"), seconds=20)
     write(folder, "07_c", *log("07_c", 8), seconds=15)
     write(folder, "08_d", *log("08_d"), after="07", seconds=15)
     assert run(folder).returncode == 0
     order = [line.split()[0] for line in (folder / "log").read_text().splitlines()]
-    assert set(order[:2]) == {"07_c", "02_b"}, "though 01 has the smallest number"
+    assert set(order[:2]) == {"07_c", "02_b"}, "07 and 08 together take longer than 03"
+
+
+def test_only_kernels_side_by_side_keep_their_memory(folder):
+    for name, needs in {"01_a": {}, "02_b": {}, "12_c": {"alone": True}}.items():
+        cell = "import os; print(os.environ.get('MALLOC_MMAP_MAX_', '-'), end='')"
+        write(folder, name, cell, tags=["before-after"], **needs)
+    assert run(folder).returncode == 0
+    executed = sorted((folder.parent / "runs/course").glob("*.ipynb"))
+    notebooks = [nbformat.read(path, as_version=4) for path in executed]
+    assert [each.cells[0].outputs[0].text for each in notebooks] == ["0", "0", "-"]
 
 
 def test_a_notebook_does_not_wait_for_one_that_was_not_chosen(folder):

@@ -75,12 +75,10 @@ def _plan(chosen: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
     needs = {path: _read(path).metadata.get("lab", {}) for path in chosen}
     alone = [path for path in chosen if needs[path].get("alone")]
     beside = [path for path in chosen if path not in alone]
-    numbers = {_number(path) for path in beside}
-    after = {path: needs[path].get("after") for path in beside}
     groups: dict[str, list[Path]] = {}
-    for path in sorted(beside, key=lambda path: after[path] in numbers):  # those come last
-        first = after[path] if after[path] in groups else _number(path)
-        groups.setdefault(first, []).append(path)
+    for path in sorted(beside, key=lambda path: "after" in needs[path]):  # those come last
+        first = needs[path].get("after")
+        groups.setdefault(first if first in groups else _number(path), []).append(path)
 
     def seconds(group: list[Path]) -> int:
         return sum(needs[path].get("seconds", 0) for path in group)
